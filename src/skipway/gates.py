@@ -1,0 +1,391 @@
+"""Gate rules: what a block's transform T and carry C are in ``y = T * F + C * S``.
+
+One class a rule. A subclass that names itself is registered, and with that can be named on the command line, studied,
+reported and lesioned::
+
+    class Halves(Gate, name="halves"):
+        def forward(self, z: Tensor) -> Flow:
+            return Flow(0.5, 0.5)
+
+Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
+`torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
+trained stacked (`skipway.training.replicas`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from skipway.registry import Registry, Spec, check_settings
+
+Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
+_CONVS: dict[str, type[nn.Module]] = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
+_KINDS: dict[type[nn.Module], Kind] = {
+    nn.Linear: "linear",
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+}
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_ACTIVATIONS_AT_ZERO = (nn.ReLU, nn.ReLU6)
+
+
+class Flow(NamedTuple):
+    """What a gate lets through: transform and carry, numbers or tensors that broadcast against the block's output.
+
+    The numbers 0.0 and 1.0 cost nothing: a branch times 0.0 is not computed, a branch times 1.0 not multiplied.
+    """
+
+    t: Tensor | float
+    c: Tensor | float | None  # None: 1 - t, computed as one linear interpolation
+
+    def carry(self) -> Tensor | float:
+        """C, also where it is given only as 1 - T."""
+        return 1 - self.t if self.c is None else self.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A gate's place in the net: all that a rule may know of it."""
+
+    features: int | None  # units, or channels, that go in; None where the body does not show it
+    out_features: int | None  # and that come out
+    kind: Kind = "linear"  # the kind of the body's layers
+    kernel: int = 1  # the body's first kernel, in pixels
+    stride: int = 1  # of the whole body
+    index: int = 0  # this block's place among the net's gated blocks, from 0
+    count: int = 1  # the number of gated blocks in the net
+    body_layers: int = 1  # linear and convolution layers in the body
+    normalised: bool = False  # whether the body normalises (its initial scale then carries no signal)
+    ends_in_relu: bool = False  # whether the body's last operation is a ReLU
+
+    @classmethod
+    def of(cls, body: nn.Module, *, features: int | None = None, index: int = 0, count: int = 1) -> Site:
+        """Read the place off a body.
+
+        Args:
+            body: any module; its linear and convolution layers are taken in order of definition.
+            features: units or channels that go in and come out, where the layers do not tell.
+            index: the block's place among the net's gated blocks.
+            count: the number of gated blocks in the net.
+
+        Raises:
+            ValueError: if a kernel or stride is not the same in all directions.
+        """
+        layers = list(layers_of(body))
+        first, last = (layers[0], layers[-1]) if layers else (None, None)
+        return cls(
+            features=features or _width(first, "in"),
+            out_features=features or _width(last, "out"),
+            kind=_kind(first),
+            kernel=_extent(first, "kernel_size"),
+            stride=math.prod(_extent(layer, "stride") for layer in layers),
+            index=index,
+            count=count,
+            body_layers=len(layers),
+            normalised=any(isinstance(m, _NORMS) for m in body.modules()),
+            ends_in_relu=isinstance(_last_leaf(body), _ACTIVATIONS_AT_ZERO),
+        )
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether what comes out has the shape of what goes in."""
+        return self.features == self.out_features and self.stride == 1
+
+    def layer(self, *, kernel: int | None = None, bias: bool = True) -> nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d:
+        """A fresh layer from the block's input to its output's shape: linear, or a convolution with the body's stride.
+
+        Raises:
+            ValueError: if the kernel is even, since padding could not keep the size; if the features are not known.
+        """
+        features, out_features = self._known()
+        if self.kind == "linear":
+            return nn.Linear(features, out_features, bias=bias)
+        kernel = self.kernel if kernel is None else kernel
+        if kernel % 2 == 0:
+            raise ValueError(f"a gate's kernel must be odd, so that padding keeps the size; it is {kernel}.")
+        conv = _CONVS[self.kind](
+            features, out_features, kernel, stride=self.stride, padding=kernel // 2, bias=bias
+        )
+        return cast(nn.Conv1d, conv)
+
+    def parameter(self, value: float) -> nn.Parameter:
+        """A parameter with one value for each feature that comes out, shaped to broadcast against the output."""
+        return nn.Parameter(torch.full((self._known()[1],) + (1,) * _space(self.kind), value))
+
+    def _known(self) -> tuple[int, int]:
+        if self.features is None or self.out_features is None:
+            raise ValueError(
+                "a body without a linear or convolution layer does not show how many features its gate has: "
+                "give features=..., the units or channels of the block's input."
+            )
+        return self.features, self.out_features
+
+
+GATES: Registry[type[Gate]] = Registry("gate")
+
+
+class Gate(nn.Module):
+    """A rule for T and C. Subclasses say `class MyGate(Gate, name="mine")` and define `forward`."""
+
+    name: ClassVar[str] = ""
+    random: ClassVar[bool] = False  # whether forward draws random numbers in training
+
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            cls.name = name
+            GATES.add(name, cls)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+
+    def init_body(self, body: nn.Module) -> None:
+        """Change a freshly initialised body's weights as the rule asks. Nets call this when they are built."""
+
+    def forward(self, z: Tensor) -> Flow:
+        """T and C for the block's input z, of shape (..., features) or (batch, features, *space)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(z) -> Flow")
+
+
+def canonical(spec: str) -> str:
+    """The one way to write a gate's specification: settings sorted, those at their defaults left out.
+
+    Raises:
+        ValueError: if there is no such gate or setting.
+    """
+    return str(_checked(spec))
+
+
+def make_gate(spec: str, site: Site) -> Gate:
+    """Build the gate that a specification such as ``highway:bias=-4`` names.
+
+    Raises:
+        ValueError: if there is no such gate or setting, or if the rule cannot stand at this place.
+    """
+    checked = _checked(spec)
+    return GATES[checked.name](site, **dict(checked.settings))
+
+
+def layers_of(body: nn.Module) -> Iterator[nn.Module]:
+    """The linear and convolution layers of a body, in order of definition."""
+    return (module for module in body.modules() if isinstance(module, tuple(_KINDS)))
+
+
+class PlainGate(Gate, name="plain"):
+    """T = 1, C = 0: y = F(x), the baseline of every study."""
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(1.0, 0.0)
+
+
+class ResidualGate(Gate, name="residual"):
+    """T = 1, C = 1: y = F(x) + x (He et al. 2015, arXiv 1512.03385).
+
+    Where the body does not normalise, its last layer starts scaled by 1 / sqrt(number of blocks), without which the
+    sum over a deep stack grows until training diverges. ``scale`` sets another factor; 1 leaves the body as it is.
+    """
+
+    def __init__(self, site: Site, *, scale: float | str = "auto") -> None:
+        super().__init__(site)
+        auto = 1.0 if site.normalised else site.count**-0.5
+        self.scale = _number("scale", scale, auto)
+
+    def init_body(self, body: nn.Module) -> None:
+        layers = list(layers_of(body))
+        if layers and self.scale != 1:
+            with torch.no_grad():
+                _weight(layers[-1]).mul_(self.scale)
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(1.0, 1.0)
+
+
+class ConstantGate(Gate, name="constant"):
+    """Fixed T and C (He et al. 2016, arXiv 1603.05027, Table 1, which writes f and c for them)."""
+
+    def __init__(self, site: Site, *, transform: float = 0.5, carry: float = 0.5) -> None:
+        super().__init__(site)
+        self.transform_value, self.carry_value = float(transform), float(carry)
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.transform_value, self.carry_value)
+
+
+class HighwayGate(Gate, name="highway"):
+    """T = sigmoid(W z + b), C = 1 - T (Srivastava et al. 2015, arXiv 1505.00387).
+
+    W follows the body: linear, or a convolution with the body's kernel and stride. ``bias`` is b at the start;
+    ``auto`` is -ln(number of gated blocks), so that a stack of any depth lets about one block's worth through.
+    """
+
+    def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
+        super().__init__(site)
+        # The papers' range ends at -1; a lone block has no depth to read a bias from.
+        auto = min(-math.log(site.count), -1.0)
+        self.transform = _gate_layer(site, _number("bias", bias, auto), kernel)
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.transform(z).sigmoid_(), None)
+
+
+class SeparateHighwayGate(HighwayGate, name="highway-separate"):
+    """T = sigmoid(W_T z + b_T), C = sigmoid(W_C z + b_C): the general form of arXiv 1505.00387; b_C starts at -b_T."""
+
+    def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
+        super().__init__(site, bias=bias, kernel=kernel)
+        start = -float(cast(Tensor, self.transform.bias).detach()[0])
+        self.carry = _gate_layer(site, start, kernel)
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.transform(z).sigmoid_(), self.carry(z).sigmoid_())
+
+
+class ExclusiveGate(HighwayGate, name="exclusive"):
+    """T = g, C = 1 - g with g = sigmoid(1x1 convolution) (arXiv 1603.05027, section 3.1); -6 is its best bias."""
+
+    def __init__(self, site: Site, *, bias: float = -6.0) -> None:
+        super().__init__(site, bias=bias, kernel=1)
+
+
+class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
+    """T = 1, C = 1 - g with g = sigmoid(1x1 convolution) (arXiv 1603.05027, section 3.1)."""
+
+    def __init__(self, site: Site, *, bias: float = -6.0) -> None:
+        super().__init__(site, bias=bias, kernel=1)
+
+    def forward(self, z: Tensor) -> Flow:
+        # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
+        return Flow(1.0, self.transform(z).neg_().sigmoid_())
+
+
+class StochasticDepthGate(Gate, name="stochastic-depth"):
+    """T ~ Bernoulli(p) once a mini-batch in training, T = p at test, C = 1 (Huang et al. 2016, arXiv 1603.09382).
+
+    The linear rule: p falls from 1 at the input to ``p_last`` at the last block, 1 - p_l = l/L (1 - p_L).
+    """
+
+    random = True
+
+    def __init__(self, site: Site, *, p_last: float = 0.5) -> None:
+        super().__init__(site)
+        if not 0 < p_last <= 1:
+            raise ValueError(f"stochastic-depth: p_last is a probability above 0 and up to 1; it is {p_last}.")
+        self.survival = 1 - (site.index + 1) / site.count * (1 - p_last)
+
+    def forward(self, z: Tensor) -> Flow:
+        if not self.training:
+            return Flow(self.survival, 1.0)
+        # From the global generator, so that a recomputed forward pass draws the same again.
+        return Flow(float(torch.rand(()) < self.survival), 1.0)
+
+
+class ReZeroGate(Gate, name="rezero"):
+    """T = one learned number a block, from 0; C = 1 (Bachlechner et al. 2020, arXiv 2003.04887; SkipInit, 2002.10444)."""
+
+    def __init__(self, site: Site, *, init: float = 0.0) -> None:
+        super().__init__(site)
+        self.scale = nn.Parameter(torch.tensor(float(init)))
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.scale, 1.0)
+
+
+class LayerScaleGate(Gate, name="layerscale"):
+    """T = one learned number a feature; C = 1 (Touvron et al. 2021, arXiv 2103.17239, section 2.1).
+
+    It starts at 0.1 up to 18 blocks, at 1e-5 up to 24, at 1e-6 beyond; ``init`` sets another start.
+    """
+
+    def __init__(self, site: Site, *, init: float | str = "auto") -> None:
+        super().__init__(site)
+        auto = 0.1 if site.count <= 18 else 1e-5 if site.count <= 24 else 1e-6
+        self.scale = site.parameter(_number("init", init, auto))
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.scale, 1.0)
+
+
+class FixupGate(Gate, name="fixup"):
+    """T = 1, C = 1; the body's last layer starts at 0, the others scaled by L^(-1/(2m-2)) (Zhang et al. 2019, 1901.09321).
+
+    L is the number of blocks, m the number of layers in each.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        if site.body_layers < 2:
+            raise ValueError(
+                f"fixup needs bodies of two layers or more, since it starts the last one at 0 and scales the others; "
+                f"this body has {site.body_layers}. Dense nets take layers=2: --body dense:layers=2."
+            )
+        if site.ends_in_relu:
+            raise ValueError(
+                "fixup starts the body's last layer at 0, and a ReLU after it passes no gradient there: "
+                "end the body in its linear layer."
+            )
+        self.scale = site.count ** (-1 / (2 * site.body_layers - 2))
+
+    def init_body(self, body: nn.Module) -> None:
+        *others, last = layers_of(body)
+        with torch.no_grad():
+            for layer in others:
+                _weight(layer).mul_(self.scale)
+            _weight(last).zero_()
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(1.0, 1.0)
+
+
+def _checked(spec: str) -> Spec:
+    parsed = Spec.parse(spec)
+    return check_settings(parsed, GATES[parsed.name], "gate")
+
+
+def _gate_layer(site: Site, bias: float, kernel: int | str) -> nn.Module:
+    layer = site.layer(kernel=None if kernel == "auto" else int(_number("kernel", kernel, 1)))
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.constant_(cast(Tensor, layer.bias), bias)
+    return layer
+
+
+def _number(setting: str, value: float | str, auto: float) -> float:
+    if value == "auto":
+        return auto
+    if isinstance(value, str):
+        raise ValueError(f"{setting} is a number or 'auto'; it is {value!r}.")
+    return float(value)
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    return cast(Tensor, layer.weight)
+
+
+def _kind(layer: nn.Module | None) -> Kind:
+    return next((kind for cls, kind in _KINDS.items() if isinstance(layer, cls)), "linear")
+
+
+def _space(kind: Kind) -> int:
+    return 0 if kind == "linear" else int(kind[4])
+
+
+def _width(layer: nn.Module | None, end: str) -> int | None:
+    return None if layer is None else int(getattr(layer, f"{end}_features" if isinstance(layer, nn.Linear) else f"{end}_channels"))
+
+
+def _extent(layer: nn.Module | None, attribute: str) -> int:
+    sizes = getattr(layer, attribute, (1,))
+    if len(set(sizes)) != 1:
+        raise ValueError(f"a gate follows square {attribute} only; the body has {tuple(sizes)}: build the gate yourself.")
+    return int(sizes[0])
+
+
+def _last_leaf(module: nn.Module) -> nn.Module:
+    children = list(module.children())
+    return _last_leaf(children[-1]) if children else module

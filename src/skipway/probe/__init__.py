@@ -1,0 +1,1 @@
+"""Probes: a model and a batch in, rows out."""

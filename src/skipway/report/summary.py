@@ -1,0 +1,236 @@
+"""A study's run directories, brought down to what its table, its verdict and its charts are made of."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from skipway.report import series
+from skipway.rundir import Json, Run, Study
+
+State = Literal["done", "diverged", "unfinished"]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A number over seeds."""
+
+    value: float
+    std: float | None = None
+    """Sample standard deviation (n - 1 in the denominator); None for a single seed."""
+    n: int = 1
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Mean | None:
+        """The mean of the values that are there, or None if none is."""
+        present = [value for value in values if value is not None]
+        if not present:
+            return None
+        std = statistics.stdev(present) if len(present) > 1 else None
+        return cls(statistics.fmean(present), std, len(present), min(present), max(present))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One gate at one depth: every learning rate and seed of it, seen at the learning rate that the study chose."""
+
+    gate: str
+    depth: int
+    net: str = ""
+    parameters: int | None = None
+    learning_rate: float | None = None
+    """The learning rate with the lowest mean validation loss; None until all of the group's trainings are in."""
+    cells: int = 1
+    """Trainings that the study asks for, over learning rates and seeds."""
+    finished: int = 1
+    """Trainings that are in, the diverged ones among them."""
+    diverged: int = 0
+    failed: int = 0
+    """Trainings that ended by an exception; they are tried again when the study is started again."""
+    reasons: tuple[str, ...] = ()
+    """Why trainings diverged or failed, each reason once."""
+    train_loss: Mean | None = None
+    train_error: Mean | None = None
+    validation_loss: Mean | None = None
+    validation_error: Mean | None = None
+    test_error: Mean | None = None
+    gradient_ratio: float | None = None
+    """Before training: norm of the loss's gradient with respect to the first block's output, divided by the same at the
+    last block; geometric mean over seeds. None with fewer than two blocks."""
+    transform_start: float | None = None
+    """Mean of the gate T over blocks and seeds, before training."""
+    transform_end: float | None = None
+    """The same after training."""
+    carry_end: float | None = None
+
+    @property
+    def state(self) -> State:
+        """Whether there is a result, none because every learning rate diverged, or none yet."""
+        if self.learning_rate is not None and self.train_loss is not None:
+            return "done"
+        return "diverged" if self.finished == self.cells == self.diverged else "unfinished"
+
+    @property
+    def note(self) -> str:
+        """What a reader of this row must know besides its numbers; empty if nothing."""
+        why = f": {self.reasons[0]}" if self.reasons else ""
+        if self.state == "diverged":
+            return f"diverged at every learning rate{why}"
+        if self.state == "unfinished":
+            failed = f", {self.failed} failed{why}" if self.failed else ""
+            return f"not finished: {self.finished} of {self.cells} trainings in{failed}"
+        return f"{self.diverged} of {self.cells} trainings diverged{why}" if self.diverged else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A study as its report shows it."""
+
+    info: Json
+    """The content of study.json."""
+    groups: tuple[Group, ...]
+    """Ordered by gate, as the study names them, then by depth."""
+    sweep: Sequence[Json] = field(default=(), repr=False)
+    """A row a gate, depth and learning rate; see `series.sweep`."""
+    curves: Sequence[Json] = field(default=(), repr=False)
+    """Errors over steps at the chosen learning rates; see `series.curves`."""
+    layers: Sequence[Json] = field(default=(), repr=False)
+    """Probes by layer at the chosen learning rates; see `series.layers`."""
+
+    @property
+    def gates(self) -> list[str]:
+        """The gates, in the order that the study names them."""
+        return list(dict.fromkeys(group.gate for group in self.groups))
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths, ascending."""
+        return sorted({group.depth for group in self.groups})
+
+    def of(self, gate: str) -> list[Group]:
+        """A gate's groups, by ascending depth."""
+        return sorted((group for group in self.groups if group.gate == gate), key=lambda group: group.depth)
+
+    def at(self, depth: int) -> list[Group]:
+        """A depth's groups, in the order of the gates."""
+        return [group for group in self.groups if group.depth == depth]
+
+    @property
+    def data(self) -> Json:
+        """What study.json says of the data: name, classes, sizes."""
+        return self.info.get("data") or {}
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None where the study does not classify."""
+        return len(self.data.get("classes") or ()) or None
+
+    @property
+    def cells(self) -> int:
+        """Trainings asked for."""
+        return sum(group.cells for group in self.groups)
+
+    @property
+    def finished(self) -> int:
+        """Trainings that are in."""
+        return sum(group.finished for group in self.groups)
+
+
+def summarise(study: Study) -> Summary:
+    """Read a study: run.json of every cell that is in; metrics and probes of the chosen learning rates' runs alone."""
+    info = study.info()
+    chosen = {(row["gate"], row["depth"]): row["learning_rate"] for row in info.get("chosen") or ()}
+    members: dict[tuple[str, int], list[Json]] = {}
+    for cell in info["cells"]:
+        members.setdefault((cell["gate"], cell["depth"]), []).append(cell)
+    gates = list(dict.fromkeys(gate for gate, _ in members))
+    parts = [
+        _read(study, members[key], chosen.get(key), info.get("failures") or {})
+        for key in sorted(members, key=lambda key: (gates.index(key[0]), key[1]))
+    ]
+    return Summary(
+        info=info,
+        groups=tuple(part.group for part in parts),
+        sweep=[row for part in parts for row in series.sweep(part.infos, part.group.learning_rate)],
+        curves=series.thinned([line for part in parts for line in series.curves(part.runs)], by="step"),
+        layers=series.thinned([line for part in parts for line in part.lines], by="layer"),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    group: Group
+    infos: list[Json]
+    runs: list[tuple[Run, Json]]
+    lines: list[list[Json]]
+
+
+def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -> _Part:
+    """One gate at one depth, from its runs on disk."""
+    runs = [(study.run(cell["id"]), study.run(cell["id"]).info()) for cell in cells if study.has(cell["id"])]
+    infos = [info for _, info in runs]
+    chosen = [(run, info) for run, info in runs if info["cell"]["learning_rate"] == rate and info["status"] == "done"]
+    # What the probes saw before training does not depend on the learning rate: any one of them tells it.
+    shown = chosen or [(run, info) for run, info in runs if info["cell"]["learning_rate"] == cells[0]["learning_rate"]]
+    probes = [run.probes() for run, _ in shown]
+    failed = [failures[cell["id"]] for cell in cells if cell["id"] in failures and not study.has(cell["id"])]
+    diverged = [info for info in infos if info["status"] != "done"]
+    net = infos[0]["net"] if infos else {}
+
+    def mean(name: str) -> Mean | None:
+        return Mean.of(info["metrics"].get(name) for _, info in chosen)
+
+    group = Group(
+        gate=cells[0]["gate"],
+        depth=cells[0]["depth"],
+        net=net.get("name", ""),
+        parameters=net.get("parameters"),
+        learning_rate=rate,
+        cells=len(cells),
+        finished=len(infos),
+        diverged=len(diverged),
+        failed=len(failed),
+        reasons=tuple(dict.fromkeys([info["reason"] for info in diverged if info.get("reason")] + failed)),
+        train_loss=mean("train_loss"),
+        train_error=mean("train_error"),
+        validation_loss=mean("validation_loss"),
+        validation_error=mean("validation_error"),
+        test_error=mean("test_error"),
+        gradient_ratio=gradient_ratio(probes),
+        transform_start=_over_blocks(probes, "start", "transform_mean"),
+        transform_end=_over_blocks(probes, "end", "transform_mean") if chosen else None,
+        carry_end=_over_blocks(probes, "end", "carry_mean") if chosen else None,
+    )
+    lines = series.layers(probes, group.gate, group.depth) if chosen else []
+    return _Part(group, infos, chosen, lines)
+
+
+def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:
+    """Gradient norm at the first block's output over that at the last one's, before training; geometric mean over runs.
+
+    Args:
+        probes: For each run its rows of probes.parquet.
+    """
+    ratios = []
+    for rows in probes:
+        norms = [row["gradient_norm"] for row in _blocks(rows, "start")]
+        if len(norms) > 1 and norms[0] is not None and norms[-1]:
+            ratios.append(norms[0] / norms[-1])
+    if not ratios:
+        return None
+    return math.exp(statistics.fmean(map(math.log, ratios))) if min(ratios) > 0 else 0.0
+
+
+def _over_blocks(probes: Sequence[Sequence[Json]], moment: str, name: str) -> float | None:
+    mean = Mean.of(row[name] for rows in probes for row in _blocks(rows, moment))
+    return mean.value if mean else None
+
+
+def _blocks(rows: Sequence[Json], moment: str) -> list[Json]:
+    chosen = [row for row in rows if row["kind"] == "block" and row["moment"] == moment]
+    return sorted(chosen, key=lambda row: row["layer"])

@@ -1,0 +1,1 @@
+"""Studies: gates x depths x learning rates x seeds in, run directories out."""

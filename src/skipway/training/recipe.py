@@ -1,0 +1,101 @@
+"""Recipes: how a net is trained, as data. No torch here, so that the command line can show them at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from skipway.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a net is trained. The defaults are the dense nets' recipe."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with momentum, or AdamW."""
+    learning_rate: float = 0.1
+    """At the schedule's height. A study tries several and puts each in its place."""
+    momentum: float = 0.9
+    """SGD's momentum, AdamW's beta1."""
+    nesterov: bool = False
+    """Nesterov's form of SGD's momentum."""
+    beta2: float = 0.999
+    """AdamW's second-moment decay."""
+    weight_decay: float = 0.0
+    """L2 penalty in the gradient for SGD, decoupled for AdamW."""
+    batch_size: int = 128
+    """Samples in a step."""
+    steps: int | None = 300
+    """Optimizer steps; or give epochs."""
+    epochs: float | None = None
+    """Passes over the training split; counts where given, instead of steps."""
+    schedule: Literal["constant", "step", "exponential", "cosine"] = "cosine"
+    """How the learning rate falls after the warm-up; cosine ends at 0."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Where a step schedule multiplies by `decay`, in fractions of the training."""
+    decay: float = 0.1
+    """A step schedule's factor; the factor an exponential schedule reaches at the end."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    clip: float | None = 1.0
+    """Largest norm of the gradient, of each replica by itself; None is no limit."""
+
+    def problems(self) -> list[str]:
+        """Everything that is out of range, a sentence each; empty for a recipe that can be run."""
+        rules = [
+            (self.learning_rate > 0, f"learning_rate must be above 0; it is {self.learning_rate}."),
+            (0 <= self.momentum < 1, f"momentum must be from 0 to below 1; it is {self.momentum}."),
+            (0 <= self.beta2 < 1, f"beta2 must be from 0 to below 1; it is {self.beta2}."),
+            (not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0."),
+            (not self.nesterov or self.optimizer == "sgd", "nesterov is a form of sgd; the optimizer is adamw."),
+            (self.weight_decay >= 0, f"weight_decay must be 0 or more; it is {self.weight_decay}."),
+            (self.batch_size >= 1, f"batch_size must be 1 or more; it is {self.batch_size}."),
+            (self.steps is not None or self.epochs is not None, "give steps or epochs."),
+            (self.steps is None or self.steps >= 1, f"steps must be 1 or more; it is {self.steps}."),
+            (self.epochs is None or self.epochs > 0, f"epochs must be above 0; it is {self.epochs}."),
+            (0 < self.decay <= 1, f"decay must be above 0 and up to 1; it is {self.decay}."),
+            (self.warmup_steps >= 0, f"warmup_steps must be 0 or more; it is {self.warmup_steps}."),
+            (self.clip is None or self.clip > 0, f"clip must be above 0, or none; it is {self.clip}."),
+            (
+                all(0 < m < 1 for m in self.milestones) and list(self.milestones) == sorted(self.milestones),
+                f"milestones must rise between 0 and 1 (fractions of the training); they are {self.milestones}.",
+            ),
+        ]
+        return [sentence for holds, sentence in rules if not holds]
+
+    def total_steps(self, samples: int) -> int:
+        """Optimizer steps in all, for a training split of so many samples."""
+        if self.epochs is not None:
+            return max(1, math.ceil(self.epochs * samples / self.batch_size))
+        assert self.steps is not None
+        return self.steps
+
+    def rate_factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by at a step (from 0) of so many."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if self.schedule == "step":
+            return self.decay ** sum(step / steps >= milestone for milestone in self.milestones)
+        if self.schedule == "exponential":
+            return self.decay**done
+        return 1.0
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide this recipe's numbers; those that have no part in it are left out."""
+        unused = {"steps"} if self.epochs is not None else {"epochs"}
+        unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
+        if self.schedule != "step":
+            unused.add("milestones")
+        if self.schedule not in ("step", "exponential"):
+            unused.add("decay")
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+
+
+RECIPES: Registry[Recipe] = Registry("recipe")
+# Measured for this project on digits: LOG.md, "The dense recipe".
+RECIPES.add("dense", Recipe())

@@ -1,0 +1,168 @@
+"""Replicas: many copies of one net, with seeds and learning rates of their own, trained at once as one batched computation.
+
+Every linear layer becomes one batched product over a leading replica dimension, every other parameter a stack that
+broadcasts. The arithmetic of a replica is that of the single net but for the order of sums inside a product: their
+results agree to float32's rounding, which training amplifies step by step (LOG.md has measured figures).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from skipway.gates import Gate
+
+# More replicas in one stack save the overhead of an operation until what the blocks hold for the backward pass no longer
+# fits the processor's caches: measured on two cores, LOG.md, "How many replicas a stack".
+_CPU_BLOCK_OUTPUTS = 6 * 2**20  # bytes
+_CPU_LEAST = 4
+
+
+class Replicas(nn.Module):
+    """What the training loop trains: one or more copies of a net, with a leading replica dimension outside."""
+
+    count: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(replicas, batch, ...) to (replicas, batch, classes)."""
+        raise AssertionError("a subclass gives the rule")
+
+    def member(self, index: int) -> nn.Module:
+        """One replica as an ordinary module, with a copy of its present weights."""
+        raise AssertionError("a subclass gives the rule")
+
+
+class Single(Replicas):
+    """One net of any kind, seen as a stack of one."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.count = net, 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.net(x[0]))[None]
+
+    def member(self, index: int) -> nn.Module:
+        if index != 0:
+            raise IndexError(f"a single net has only member 0; {index} was asked for.")
+        return copy.deepcopy(self.net)
+
+
+class Stack(Replicas):
+    """Nets of one architecture as one batched computation.
+
+    Raises:
+        ValueError: if the nets' parameters differ in name or shape, or if something in them cannot be stacked
+            (`why_not_stackable` says what).
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        reason = why_not_stackable(nets[0])
+        if reason:
+            raise ValueError(f"these nets cannot be stacked: {reason}.")
+        shapes = [{name: p.shape for name, p in net.named_parameters()} for net in nets]
+        if any(other != shapes[0] for other in shapes):
+            raise ValueError("nets can be stacked only if all their parameters have the same names and shapes.")
+        self.count = len(nets)
+        self._template = [nets[0]]  # in a list: not a submodule
+        self.net = _stacked(nets)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.net(x))
+
+    @torch.no_grad()
+    def member(self, index: int) -> nn.Module:
+        net = copy.deepcopy(self._template[0])
+        stacked = dict(self.net.named_parameters())
+        for name, parameter in net.named_parameters():
+            parameter.copy_(_unstacked(stacked[name][index], parameter))
+        return net
+
+
+def stack(nets: Sequence[nn.Module]) -> Replicas:
+    """Join nets of one architecture: a `Stack`, or a `Single` for one net alone.
+
+    Raises:
+        ValueError: if there are several and they cannot be stacked.
+    """
+    return Single(nets[0]) if len(nets) == 1 else Stack(nets)
+
+
+def why_not_stackable(net: nn.Module) -> str | None:
+    """The reason why replicas of a net must run one at a time; None where they can be stacked."""
+    for name, module in net.named_modules():
+        where = f"{name or 'the net'} ({type(module).__name__})"
+        if isinstance(module, nn.modules.dropout._DropoutNd) or (isinstance(module, Gate) and module.random):
+            return f"{where} draws random numbers"
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if own and not isinstance(module, nn.Linear | Gate):
+            return f"{where} has parameters or buffers and is neither a linear layer nor a gate"
+    return None
+
+
+def stack_size(block_output_bytes: int, device: torch.device) -> int:
+    """How many replicas to train at once.
+
+    Args:
+        block_output_bytes: what all blocks of one replica put out for one batch, in bytes.
+        device: where they train. On a GPU a larger stack is a better one, up to its memory.
+    """
+    if device.type != "cpu":
+        return 256
+    return max(_CPU_LEAST, _CPU_BLOCK_OUTPUTS // max(1, block_output_bytes))
+
+
+class StackedLinear(nn.Module):
+    """R linear layers as one batched product: (R, batch, in) to (R, batch, out)."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        # (R, in, out): the transpose of a linear layer's weight, so that gradients come in the weights' own order.
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]).contiguous())
+        biases = [layer.bias.detach()[None] for layer in layers if layer.bias is not None]
+        self.bias = nn.Parameter(torch.stack(biases)) if biases else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.bmm(x, self.weight) if self.bias is None else torch.baddbmm(self.bias, x, self.weight)
+
+
+def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
+    """One module that stands for all of them, with children replaced and parameters stacked."""
+    first = modules[0]
+    if isinstance(first, nn.Linear):
+        return StackedLinear(cast(Sequence[nn.Linear], modules))
+    if isinstance(first, nn.Flatten):
+        return nn.Flatten(first.start_dim + 1, first.end_dim)
+    result = copy.copy(first)
+    result._modules = {name: child and _stacked(list(rows)) for name, child, rows in _children(modules)}
+    result._parameters = {name: _stacked_parameter(list(rows)) for name, rows in _own_parameters(modules)}
+    return result
+
+
+def _children(modules: Sequence[nn.Module]) -> Iterator[tuple[str, nn.Module | None, Any]]:
+    for name, child in modules[0]._modules.items():
+        yield name, child, (module._modules[name] for module in modules)
+
+
+def _own_parameters(modules: Sequence[nn.Module]) -> Iterator[tuple[str, Any]]:
+    for name in modules[0]._parameters:
+        yield name, (module._parameters[name] for module in modules)
+
+
+def _stacked_parameter(parameters: Sequence[nn.Parameter | None]) -> nn.Parameter | None:
+    """Parameters that broadcast against (batch, features), as one that broadcasts against (R, batch, features)."""
+    rows = [p.detach() for p in parameters if p is not None]
+    if not rows:
+        return None
+    together = torch.stack(rows)
+    return nn.Parameter(together.reshape(len(rows), *(1,) * (2 - rows[0].dim()), *rows[0].shape))
+
+
+def _unstacked(row: Tensor, like: Tensor) -> Tensor:
+    """A row of a stacked parameter in the single net's shape."""
+    return row.T if row.dim() == 2 and like.dim() == 2 and row.shape == like.T.shape else row.reshape(like.shape)
