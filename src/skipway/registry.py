@@ -43,9 +43,10 @@ class Registry(Mapping[str, T]):
             raise ValueError(f"a {self.kind} named {name!r} exists already: {old!r}. Choose another name.")
         self._entries[name] = entry
 
-    def remove(self, name: str) -> None:
-        """Take an entry out again (tests and notebooks redefine)."""
-        del self._entries[name]
+    def replace(self, name: str, entry: T) -> None:
+        """Add an entry, in place of one of the same name: a worker process learns of the caller's latest definition."""
+        self._entries.pop(name, None)
+        self.add(name, entry)
 
     def __getitem__(self, name: str) -> T:
         try:

@@ -35,7 +35,7 @@ RUNS, STUDY, RUN, METRICS, PROBES, WEIGHTS = (
     "probes.parquet",
     "model.safetensors",
 )
-_STAGING, _READY = ".staging-", ".ready-"
+_STAGING, _READY, _PROGRESS = ".staging-", ".ready-", ".progress"
 
 Json = dict[str, Any]
 
@@ -174,6 +174,10 @@ class Study:
             if (folder / RUN).is_file():
                 yield Run(folder)
 
+    def progress_path(self, name: str) -> Path:
+        """Where a stack in training says how far it is; of no use to anyone after."""
+        return self.path / _PROGRESS / f"{name}.json"
+
     def recover(self) -> None:
         """Finish what a killed process had committed, and clear away what it had not."""
         root = self.path / RUNS
@@ -182,6 +186,7 @@ class Study:
             _release(ready, root)
         for staging in root.glob(_STAGING + "*"):
             shutil.rmtree(staging)
+        shutil.rmtree(self.path / _PROGRESS, ignore_errors=True)
 
     def batch(self, name: str) -> Batch:
         """A place to write runs that are computed together; `Batch.commit` makes all of them count at once."""

@@ -15,9 +15,9 @@ from skipway.data.splits import Split
 class BatchStream:
     """An endless stream of training batches for R replicas, each in the order of its own seed.
 
-    A replica's order is a chain of permutations of the split, cut into batches of exactly B samples; a batch may straddle
-    two permutations, and every sample comes once in each. It follows from the replica's seed alone, so a replica sees the
-    same batches by itself and in any stack, on any device.
+    A replica's order is a chain of permutations of the split, cut into batches of exactly B samples; a batch may
+    straddle two permutations, and every sample comes once in each. It follows from the replica's seed alone, so a
+    replica sees the same batches by itself and in any stack, on any device.
 
     Args:
         split: the samples; they are kept on the device as uint8.
@@ -41,8 +41,8 @@ class BatchStream:
     ) -> None:
         if not 1 <= batch_size <= len(split):
             raise ValueError(
-                f"batch size {batch_size} on a split of {len(split)} samples; a batch holds at least one sample and no sample "
-                f"twice, so 1 to {len(split)} are valid."
+                f"batch size {batch_size} on a split of {len(split)} samples. A batch is one sample or more, at "
+                f"most the whole split: 1 to {len(split)} are valid."
             )
         if not seeds:
             raise ValueError("no seed was given; a stream has one replica for each seed, such as seeds=[0].")
@@ -51,7 +51,7 @@ class BatchStream:
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._preprocess = preprocess.to(device)
-        distinct = sorted(set(self.seeds))
+        distinct = list(dict.fromkeys(self.seeds))
         # The generators are the CPU's on every device: an order must not depend on where it is used.
         self._generators = [torch.Generator().manual_seed(seed) for seed in distinct]
         self._row_of_replica = torch.tensor([distinct.index(seed) for seed in self.seeds], device=device)
@@ -65,9 +65,11 @@ class BatchStream:
         if self._ahead.shape[1] < self.batch_size:
             self._ahead = torch.cat([self._ahead, self._permutations()], 1)
         index, self._ahead = self._ahead.tensor_split([self.batch_size], 1)
-        rows, flat = len(index), index.reshape(-1)
-        x = self._preprocess(self._images.index_select(0, flat)).unflatten(0, (rows, self.batch_size))
-        y = self._labels.index_select(0, flat).unflatten(0, (rows, self.batch_size))
+        flat = index.reshape(-1)
+        x = self._preprocess(self._images.index_select(0, flat)).view(*index.shape, *self._images.shape[1:])
+        y = self._labels.index_select(0, flat).view_as(index)
+        if len(index) == len(self.seeds):  # all seeds differ: row r is replica r already
+            return x, y
         return x.index_select(0, self._row_of_replica), y.index_select(0, self._row_of_replica)
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class BatchStream:
             "seeds": list(self.seeds),
             "batch_size": self.batch_size,
             "samples": len(self._labels),
-            "ahead": self._ahead.cpu().clone(),  # the rest of the permutations that are under way, a row a distinct seed
+            "ahead": self._ahead.cpu().clone(),  # what is left of the permutations under way, a row a distinct seed
             "generators": torch.stack([generator.get_state() for generator in self._generators]),
         }
 
@@ -121,5 +123,7 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}; a batch holds at least 1 sample.")
     preprocess = preprocess.to(device)
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
+    for images, labels in zip(
+        torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
+    ):
         yield preprocess(images.to(device)), labels.to(device)

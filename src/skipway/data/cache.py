@@ -1,7 +1,7 @@
 """Decoded data, kept: one safetensors file a source, written once and atomically, read memory-mapped.
 
-The folder is ``$SKIPWAY_CACHE``, or ``skipway`` in ``$XDG_CACHE_HOME``, or ``~/.cache/skipway``. All of it can be deleted at any
-time; what is missing, unreadable or of an older format is decoded again.
+The folder is ``$SKIPWAY_CACHE``, or ``skipway`` in ``$XDG_CACHE_HOME``, or ``~/.cache/skipway``. All of it can be
+deleted at any time; what is missing, unreadable or of an older format is decoded again.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Preprocess:
 def _sum_of_images(images: Tensor) -> Tensor:
     """(C, H, W), int64: exact, and in blocks, so that a large split is never widened whole."""
     total = torch.zeros(images.shape[1:], dtype=torch.int64)
-    for block in images.split(4096):
+    for block in torch.split(images, 4096):
         total += block.sum(0, dtype=torch.int64)
     return total
 
@@ -83,7 +83,7 @@ def _sum_of_images(images: Tensor) -> Tensor:
 def _channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (population) standard deviation of each channel, float64 (C,), from exact counts of its 256 values."""
     counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
-    for block in images.split(4096):
+    for block in torch.split(images, 4096):
         for channel, pixels in enumerate(block.unbind(1)):
             counts[channel] += torch.bincount(pixels.reshape(-1), minlength=256)
     share = counts.double() / counts.sum(1, keepdim=True)
@@ -94,6 +94,6 @@ def _channel_moments(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _to_lists(numbers: Tensor) -> Any:
-    """Nested lists of the shortest decimals that name these float32 values: a mean image in run.json at half the length."""
+    """Nested lists of the shortest decimals that name these float32 values: a mean image is long enough as it is."""
     array = numbers.cpu().numpy()
     return np.array([float(str(number)) for number in array.flat]).reshape(array.shape).tolist()

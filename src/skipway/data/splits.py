@@ -51,7 +51,7 @@ class Data:
     scale: float
     """The largest value a pixel can have: 16 for digits, otherwise 255."""
     fingerprint: str
-    """Of the decoded content as the source gives it; it depends on neither paths nor the seed of the validation split."""
+    """Of the decoded content as the source gives it, whatever its path and the seed of the validation split."""
     train: Split
     validation: Split
     test: Split
@@ -91,7 +91,9 @@ def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor
     counts = torch.bincount(labels)
     if (counts == 1).any():
         alone = int((counts == 1).nonzero()[0])
-        raise ValueError(f"class {alone} has one sample; holding out needs at least 2, one to keep and one to hold out.")
+        raise ValueError(
+            f"class {alone} has one sample; holding out needs at least 2, one to keep and one to hold out."
+        )
     wanted = [min(max(round(fraction * n), 1), n - 1) if n else 0 for n in counts.tolist()]
     return _draw(labels, wanted, seed)
 
@@ -129,13 +131,13 @@ def _draw(labels: Tensor, wanted: list[int], seed: int) -> tuple[Tensor, Tensor]
 
 
 def fingerprint(classes: tuple[str, ...], scale: float, splits: Mapping[str, Split]) -> str:
-    """SHA-256, in hexadecimal, over class names, scale, and the pixels and labels of the splits as a source gives them."""
+    """SHA-256, in hexadecimal, of class names, scale, and pixels and labels of the splits as a source gives them."""
     parts = {name: splits[name] for name in sorted(splits)}
     # The head states every length, so that no two contents can run together into the same bytes.
     shapes = {name: list(split.images.shape) for name, split in parts.items()}
     head = json.dumps({"classes": classes, "scale": scale, "shapes": shapes}, sort_keys=True)
     digest = hashlib.sha256(head.encode())
     for split in parts.values():
-        digest.update(split.images.contiguous().numpy())
-        digest.update(split.labels.contiguous().numpy())
+        digest.update(split.images.contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().data)
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skipway.report.numbers import percent, plus_minus, rounded
+from skipway.report.numbers import MISSING, percent, plus_minus, rounded
 from skipway.report.summary import Group, Mean, Summary
 from skipway.report.summary import summarise as summarise
 
@@ -21,81 +21,105 @@ class Column:
     heading: str
     meaning: str
     cell: Callable[[Group], str]
+    short: str = ""
+    """The heading for a terminal of 80 characters; empty where that has no room for the column."""
     text: bool = False
     """Whether the cells are words, set to the left; numbers are set to the right."""
-    narrow: bool = True
-    """Whether a terminal has room for it."""
 
 
 def columns(summary: Summary) -> list[Column]:
     """The columns that this study fills: none about gates where no gate opens or closes, no notes where there are none."""
-    shown = [
-        Column("Gate", "how a block mixes its input with its body's output", lambda group: group.gate, text=True),
-        Column("Depth", "layers, as the net's family counts them", lambda group: f"{group.depth:,}"),
-        Column("Parameters", "trained numbers in the net", lambda group: _whole(group.parameters)),
+    shown = [*_identity(), *_results(), *_inside()]
+    groups = summary.groups
+    if not any(group.train_error or group.validation_error or group.test_error for group in groups):
+        shown = [column for column in shown if "error" not in column.heading]
+    if not any(_gated(group) for group in groups):
+        shown = [column for column in shown if column.short != "Gate\nT"]
+    if any(group.note for group in groups):
+        shown.append(Column("Note", "diverged, failed or missing trainings", lambda group: group.note, "Note", text=True))
+    return shown
+
+
+def _identity() -> list[Column]:
+    return [
+        Column("Gate", "how a block mixes its input with its body's output", lambda group: group.gate, "Gate", text=True),
+        Column("Depth", "layers, as the net's family counts them", lambda group: f"{group.depth:,}", "Depth"),
+        Column("Parameters", "trained numbers in the net", lambda group: _whole(group.parameters), "Para-\nmeters"),
         Column(
             "Best learning rate",
             "the one with the lowest mean validation loss",
-            lambda group: f"{group.learning_rate:g}" if group.learning_rate is not None else rounded(None),
+            lambda group: MISSING if group.learning_rate is None else f"{group.learning_rate:g}",
+            "Best\nrate",
         ),
-        Column("Training loss", "mean loss on the training data at the end", lambda group: _loss(group.train_loss)),
+    ]
+
+
+def _results() -> list[Column]:
+    return [
+        Column(
+            "Training loss",
+            "mean loss on the training data at the end",
+            lambda group: _loss(group.train_loss),
+            "Training\nloss",
+        ),
         Column(
             "Training error, %",
             "share of the training data classified wrongly",
             lambda group: _error(group.train_error),
-            narrow=False,
         ),
         Column(
             "Validation error, %",
             "share wrong on the data that the learning rate is chosen by",
             lambda group: _error(group.validation_error),
-            narrow=False,
         ),
         Column(
             "Test error, %",
             "share wrong on data used for nothing else; ± the standard deviation over seeds",
             lambda group: _error(group.test_error),
+            "Test\nerror, %",
         ),
         Column(
             "Seeds",
             "trainings that the means on this line are taken over",
-            lambda group: f"{group.train_loss.n}" if group.train_loss else rounded(None),
+            lambda group: f"{group.train_loss.n}" if group.train_loss else MISSING,
+            "Seeds",
         ),
+    ]
+
+
+def _inside() -> list[Column]:
+    return [
         Column(
             "Gradient, first ÷ last block",
             "before training: norm of the loss's gradient at the first block's output, divided by that at the last "
-            "block's; geometric mean over seeds; far below 1 it fades on its way back",
+            "block's; geometric mean over seeds; far below 1, it fades on its way back",
             lambda group: rounded(group.gradient_ratio),
+            "Gradient\nfirst ÷\nlast",
+        ),
+        Column(
+            "Mean gate T",
+            "after training: how much of its body's output a block lets through; mean over blocks, data and seeds",
+            lambda group: rounded(group.transform_end),
+            "Gate\nT",
         ),
     ]
-    if any(_gated(group) for group in summary.groups):
-        shown.append(
-            Column(
-                "Mean gate T",
-                "after training: how much of its body's output a block lets through, mean over blocks, data and seeds",
-                lambda group: rounded(group.transform_end),
-            )
-        )
-    if any(group.note for group in summary.groups):
-        shown.append(Column("Note", "diverged, failed or missing trainings", lambda group: group.note, text=True))
-    errors = any(group.train_error or group.validation_error or group.test_error for group in summary.groups)
-    return [column for column in shown if errors or "error" not in column.heading]
 
 
 def table(summary: Summary) -> Table:
-    """The table for a terminal."""
+    """The table for a terminal: the columns that 80 characters have room for, losses without their spread."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = [column for column in columns(summary) if column.narrow]
-    made = Table(title=None, header_style="bold", row_styles=[""], pad_edge=False)
+    shown = [column for column in columns(summary) if column.short]
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
     for column in shown:
-        made.add_column(column.heading, justify="left" if column.text else "right", vertical="bottom")
+        made.add_column(column.short, justify="left" if column.text else "right", vertical="bottom")
     for gate in summary.gates:
         for group in summary.of(gate):
-            style = "dim" if group.state != "done" else ""
             # Text, not strings: a gate's specification may hold brackets, which rich would read as markup.
-            made.add_row(*(Text(column.cell(group)) for column in shown), style=style)
+            cells = (Text(column.cell(group).split(" ± ")[0] if "loss" in column.short else column.cell(group)) for column in shown)
+            made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
     return made
 
@@ -117,12 +141,12 @@ def _gated(group: Group) -> bool:
 
 
 def _whole(number: int | None) -> str:
-    return rounded(None) if number is None else f"{number:,}"
+    return MISSING if number is None else f"{number:,}"
 
 
 def _loss(mean: Mean | None) -> str:
-    return plus_minus(mean.value, mean.std) if mean else rounded(None)
+    return plus_minus(mean.value, mean.std) if mean else MISSING
 
 
 def _error(mean: Mean | None) -> str:
-    return percent(mean.value, mean.std, sign=False) if mean else rounded(None)
+    return percent(mean.value, mean.std, sign=False) if mean else MISSING

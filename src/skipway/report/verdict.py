@@ -29,8 +29,7 @@ def verdict(summary: Summary) -> list[str]:
     reaches = [reach(summary, gate) for gate in summary.gates]
     return [
         *_progress(summary),
-        *(sentence for found in reaches for sentence in _training(found, summary)),
-        *_overfitting(reaches),
+        *_training(reaches, summary),
         *_shallow(summary, reaches),
         *_deep(summary),
         *_pays(summary),
@@ -59,7 +58,18 @@ def _progress(summary: Summary) -> list[str]:
     return sentences
 
 
-def _training(found: Reach, summary: Summary) -> list[str]:
+def _training(reaches: list[Reach], summary: Summary) -> list[str]:
+    """How deep each gate's nets train, those that stop first, and that this is not overfitting."""
+    stop = [sentence for found in reaches if found.stopped for sentence in _one(found, summary)]
+    go_on = [sentence for found in reaches if not found.stopped for sentence in _one(found, summary)]
+    scale = []
+    if (stop or go_on) and summary.classes:
+        guess = rounded(math.log(summary.classes))
+        scale = [f"For scale: a training loss of 0 is a perfect fit, {guess} is guessing among {summary.classes} classes."]
+    return [*stop, *_overfitting(reaches), *go_on, *scale]
+
+
+def _one(found: Reach, summary: Summary) -> list[str]:
     """How deep one gate's nets train."""
     sentences = []
     deepest, best = found.deepest, found.best
@@ -103,7 +113,7 @@ def _stop(found: Reach, summary: Summary) -> str:
         text = f"{start} {first.depth}: {_loss(first)}"
     last = found.stopped[-1]
     if last is not first:
-        text += f"; at depth {last.depth} it " + (last.note if last.state == "diverged" else f"is at {_loss(last)}")
+        text += f"; at depth {last.depth} it " + (last.note if last.state == "diverged" else f"is {_loss(last, short=True)}")
     return text
 
 
@@ -190,27 +200,33 @@ def _compared(plain: Group, others: list[Group], step: float) -> str:
         between = "" if not (better or worse) else f" between {plain.gate} and {listed(same)}"
         parts.append(f"no difference{between} beyond the spread of {seeds}")
     if unknown:
-        parts.append("one seed each, so how much of that is chance cannot be told")
+        parts.append("from a single seed, so how much of that is chance cannot be told")
     return "; ".join(parts)
 
 
 def _pays(summary: Summary) -> list[str]:
     """Up to which depth more depth lowers the validation error."""
-    until: dict[int, list[Group]] = {}
+    until: dict[int, list[str]] = {}
+    still: list[str] = []
     for gate in summary.gates:
         group = pays_until(summary, gate)
-        if group:
-            until.setdefault(group.depth, []).append(group)
-    if not until:
-        return []
-    parts = []
-    for depth, groups in sorted(until.items()):
-        errors = [f"{group.gate} ({percent(_value(group.validation_error))})" for group in groups]
-        parts.append(f"depth {depth} with {listed(errors)}")
-    return [
-        f"Depth pays until {listed(parts)}: beyond it no net of that gate has a validation error that is lower beyond "
-        "the spread of the seeds."
-    ]
+        if group is None:
+            continue
+        text = f"{gate} (validation error {percent(_value(group.validation_error))})"
+        if group is summary.of(gate)[-1]:
+            still.append(f"depth {group.depth} with {text}")
+        else:
+            until.setdefault(group.depth, []).append(text)
+    sentences = []
+    if until:
+        parts = [f"depth {depth} with {listed(texts)}" for depth, texts in sorted(until.items())]
+        sentences.append(
+            f"More depth stops paying at {listed(parts)}: no deeper net of that gate has a validation error lower than "
+            "that beyond the spread of the seeds."
+        )
+    if still:
+        sentences.append(f"More depth still pays at {listed(still)}, the deepest studied.")
+    return sentences
 
 
 def _gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
@@ -218,14 +234,17 @@ def _gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
     here = deepest_shared(summary, [group for group in summary.groups if group.gradient_ratio is not None])
     if not here:
         return []
-    parts = [f"with {group.gate} {_travels(group.gradient_ratio or 0.0)}" for group in here]
+    steady = [f"{group.gate} ({rounded(group.gradient_ratio)} times)" for group in here if _steady(group)]
+    parts = [f"{_travels(group.gradient_ratio or 0.0)} with {group.gate}" for group in here if not _steady(group)]
+    if steady:
+        parts.append(f"keeps its size within a factor of ten with {listed(steady)}")
     sentences = [
-        f"Before training, on the way back from the last block to the first of a net of depth {here[0].depth}, "
-        f"the gradient {listed(parts)}."
+        f"Before training, on its way back from the last block to the first of a net of depth {here[0].depth}, "
+        f"the gradient {', and '.join(parts)}."
     ]
     for found in reaches:
         first = found.stopped[0] if found.stopped else None
-        if first and first.gradient_ratio is not None and healthy(first.gradient_ratio):
+        if first and _steady(first):
             sentences.append(
                 f"{found.gate} stops at depth {first.depth} although its gradient arrives there at "
                 f"{rounded(first.gradient_ratio)} times its size: a gradient fading before training is not the reason."
@@ -233,14 +252,16 @@ def _gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
     return sentences
 
 
+def _steady(group: Group) -> bool:
+    return group.gradient_ratio is not None and healthy(group.gradient_ratio)
+
+
 def _travels(ratio: float) -> str:
     if ratio == 0:
         return "vanishes entirely (it is 0 at the first)"
-    if healthy(ratio):
-        return f"keeps its size ({rounded(ratio)} times)"
     if ratio < 1:
-        return f"fades to {rounded(ratio)} of its size (1 in {rounded(1 / ratio)})"
-    return f"grows to {rounded(ratio)} times its size"
+        return f"fades to 1 part in {rounded(1 / ratio)}"
+    return f"grows {rounded(ratio)} times"
 
 
 def _gates(summary: Summary) -> list[str]:
@@ -252,15 +273,15 @@ def _gates(summary: Summary) -> list[str]:
         if not moving:
             continue
         first, last = moving[0], moving[-1]
-        text = f"The gates of {gate} stand at a mean T of {_opening(first)} after training"
+        text = f"After training, the gates of {gate} stand at a mean T of {_opening(first)}"
         if last is not first:
-            text += f", {_opening(last)}"
+            text += f" and {_opening(last)}"
         sentences.append(f"{text}{_meaning(last)}.")
     return sentences
 
 
 def _opening(group: Group) -> str:
-    before = f" ({rounded(group.transform_start)} before)" if group.transform_start is not None else ""
+    before = f" (before it, {rounded(group.transform_start)})" if group.transform_start is not None else ""
     return f"{rounded(group.transform_end)} at depth {group.depth}{before}"
 
 

@@ -15,8 +15,8 @@ class Recipe:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
-    learning_rate: float = 0.1
-    """At the schedule's height. A study tries several and puts each in its place."""
+    learning_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    """At the schedule's height: those that a study tries for every gate and depth."""
     momentum: float = 0.9
     """SGD's momentum, AdamW's beta1."""
     nesterov: bool = False
@@ -45,7 +45,14 @@ class Recipe:
     def problems(self) -> list[str]:
         """Everything that is out of range, a sentence each; empty for a recipe that can be run."""
         rules = [
-            (self.learning_rate > 0, f"learning_rate must be above 0; it is {self.learning_rate}."),
+            (
+                bool(self.learning_rates) and all(rate > 0 for rate in self.learning_rates),
+                f"learning_rates must be one or more numbers above 0; they are {self.learning_rates}.",
+            ),
+            (
+                len(set(self.learning_rates)) == len(self.learning_rates),
+                f"learning_rates must differ from each other; they are {self.learning_rates}.",
+            ),
             (0 <= self.momentum < 1, f"momentum must be from 0 to below 1; it is {self.momentum}."),
             (0 <= self.beta2 < 1, f"beta2 must be from 0 to below 1; it is {self.beta2}."),
             (not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0."),
@@ -86,8 +93,8 @@ class Recipe:
         return 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide this recipe's numbers; those that have no part in it are left out."""
-        unused = {"steps"} if self.epochs is not None else {"epochs"}
+        """The fields that decide a run's numbers beside its learning rate; those that have no part in it are left out."""
+        unused = {"learning_rates", "steps" if self.epochs is not None else "epochs"}
         unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
         if self.schedule != "step":
             unused.add("milestones")

@@ -8,6 +8,7 @@ results agree to float32's rounding, which training amplifies step by step (LOG.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -15,11 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from skipway.gates import Gate
+from skipway.nets.stack import SkipNet
+from skipway.shortcuts import Shortcut
+from skipway.skip import Skip
 
 # More replicas in one stack save the overhead of an operation until what the blocks hold for the backward pass no longer
 # fits the processor's caches: measured on two cores, LOG.md, "How many replicas a stack".
 _CPU_BLOCK_OUTPUTS = 6 * 2**20  # bytes
 _CPU_LEAST = 4
+
+# What acts on each feature alone, or on the last dimension as a linear layer does; and what only joins such parts.
+_STACKABLE = (
+    *(nn.Linear, nn.Identity, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU),
+    *(nn.Sequential, SkipNet, Skip, Gate, Shortcut),
+)
 
 
 class Replicas(nn.Module):
@@ -78,9 +88,13 @@ class Stack(Replicas):
     @torch.no_grad()
     def member(self, index: int) -> nn.Module:
         net = copy.deepcopy(self._template[0])
-        stacked = dict(self.net.named_parameters())
-        for name, parameter in net.named_parameters():
-            parameter.copy_(_unstacked(stacked[name][index], parameter))
+        for name, module in net.named_modules():
+            stacked = self.net.get_submodule(name)
+            for key, parameter in module._parameters.items():
+                if parameter is not None:
+                    row = cast(Tensor, stacked._parameters[key])[index]
+                    turned = isinstance(module, nn.Linear) and key == "weight"
+                    parameter.copy_(row.T if turned else row.reshape(parameter.shape))
         return net
 
 
@@ -99,9 +113,8 @@ def why_not_stackable(net: nn.Module) -> str | None:
         where = f"{name or 'the net'} ({type(module).__name__})"
         if isinstance(module, nn.modules.dropout._DropoutNd) or (isinstance(module, Gate) and module.random):
             return f"{where} draws random numbers"
-        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-        if own and not isinstance(module, nn.Linear | Gate):
-            return f"{where} has parameters or buffers and is neither a linear layer nor a gate"
+        if not isinstance(module, _STACKABLE):
+            return f"{where} may mix its dimensions in a way that a leading replica dimension would change"
     return None
 
 
@@ -139,6 +152,8 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     if isinstance(first, nn.Flatten):
         return nn.Flatten(first.start_dim + 1, first.end_dim)
     result = copy.copy(first)
+    # A shallow copy would share the first net's hooks.
+    vars(result).update({key: OrderedDict() for key in vars(first) if key.endswith(("_hooks", "_with_kwargs"))})
     result._modules = {name: child and _stacked(list(rows)) for name, child, rows in _children(modules)}
     result._parameters = {name: _stacked_parameter(list(rows)) for name, rows in _own_parameters(modules)}
     return result
@@ -161,8 +176,3 @@ def _stacked_parameter(parameters: Sequence[nn.Parameter | None]) -> nn.Paramete
         return None
     together = torch.stack(rows)
     return nn.Parameter(together.reshape(len(rows), *(1,) * (2 - rows[0].dim()), *rows[0].shape))
-
-
-def _unstacked(row: Tensor, like: Tensor) -> Tensor:
-    """A row of a stacked parameter in the single net's shape."""
-    return row.T if row.dim() == 2 and like.dim() == 2 and row.shape == like.T.shape else row.reshape(like.shape)

@@ -1,0 +1,242 @@
+"""From a Hugging Face dataset of encoded images to checked uint8 tensors.
+
+Every refusal is a `ValueError` that names the split, the row (counted from 0, as datasets counts) and the rule.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipway.data.splits import Given, Split, fingerprint
+
+SCALE = 255.0
+_CHUNK = 256  # rows that one task of the pool decodes
+# Threads pay from about this many pixels an image: below, the interpreter's lock costs more than two cores give
+# (measured, PNG on two cores, microseconds an image alone and with two threads: 32 x 32, 55 and 86; 64 x 64, 149 and
+# 129; 224 x 224, 1419 and 810).
+_PIXELS_WORTH_THREADS = 64 * 64
+_READABLE = "Every row needs an image that Pillow can read, such as PNG or JPEG."
+
+
+class Columns(NamedTuple):
+    """Where images and labels are in a dataset."""
+
+    image: str
+    label: str
+    classes: tuple[str, ...]
+
+
+class Size(NamedTuple):
+    """The size that every image must have, and where it was first seen."""
+
+    height: int
+    width: int
+    where: str
+
+
+def decode(dataset: Mapping[str, Any]) -> Given:
+    """Decode and check all splits of a dataset.
+
+    Args:
+        dataset: a `datasets.DatasetDict`.
+
+    Returns:
+        Its splits, (N, C, H, W): C is 1 where every image is grey, otherwise 3.
+
+    Raises:
+        ValueError: if splits or columns are missing or ambiguous, or a row or the whole breaks a rule.
+    """
+    chosen = choose_splits(dataset)
+    columns = find_columns(dataset["train"].features)
+    labels = {name: _labels(dataset[source], columns, source) for name, source in chosen.items()}
+    _check_classes(labels, chosen, columns.classes)
+    size = _first_size(dataset["train"], columns)
+    images = {name: _images(dataset[source], columns, source, size) for name, source in chosen.items()}
+    channels = max(tensor.shape[1] for tensor in images.values())
+    splits = {name: Split(images[name].expand(-1, channels, -1, -1).contiguous(), labels[name]) for name in chosen}
+    return Given(columns.classes, SCALE, splits, fingerprint(columns.classes, SCALE, splits))
+
+
+def choose_splits(found: Iterable[str]) -> dict[str, str]:
+    """Which of a source's splits serve as train, test and (where it has one to spare) validation.
+
+    Without a test split, validation is the test: many Hub data sets keep the labels of their test split to themselves.
+    """
+    names = list(found)
+    rule = "a data set needs the splits train and test, or train and validation, which then serves as test"
+    if "train" not in names:
+        raise ValueError(f"there is no train split; found: {', '.join(names)}. The rule: {rule}.")
+    if "test" in names:
+        return {name: name for name in ("train", "validation", "test") if name in names}
+    if "validation" in names:
+        return {"train": "train", "test": "validation"}
+    raise ValueError(f"there is no test split; found: {', '.join(names)}. The rule: {rule}.")
+
+
+def find_columns(features: Mapping[str, Any]) -> Columns:
+    """The one column of images and the one column of class labels.
+
+    Raises:
+        ValueError: if there is none, or more than one, of either; the message lists the columns.
+    """
+    import datasets
+
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    for what, found in (("Image", images), ("ClassLabel", labels)):
+        if len(found) != 1:
+            listing = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+            count = f"are {len(found)} {what} columns" if found else f"is no {what} column"
+            valid = "" if found else " Image files need the layout train/CLASS/FILE with two classes or more."
+            raise ValueError(
+                f"there {count}; columns: {listing}. The rule: one Image column and one ClassLabel column.{valid}"
+            )
+    return Columns(images[0], labels[0], tuple(features[labels[0]].names))
+
+
+def _kind(feature: Any) -> str:
+    """What a column is, for people: `int64` for a plain value, otherwise the feature's type, such as `Image`."""
+    kind = type(feature).__name__
+    return str(feature.dtype) if kind == "Value" else kind
+
+
+def _labels(dataset: Any, columns: Columns, split: str) -> Tensor:
+    """The labels of a split, int64 (N,)."""
+    labels = dataset.select_columns([columns.label])[:][columns.label]
+    if not labels:
+        raise ValueError(f"the {split} split has no rows; it needs images of every class.")
+    count = len(columns.classes)
+    for row, label in enumerate(labels):
+        if label is None or label == -1:
+            raise ValueError(
+                f"{split} row {row}: the label is missing ({label}). Every row needs one, 0 to {count - 1}."
+            )
+        if not 0 <= label < count:
+            raise ValueError(
+                f"{split} row {row}: the label is {label}, but {count} classes have the labels 0 to {count - 1}."
+            )
+    return torch.tensor(labels, dtype=torch.int64)
+
+
+def _check_classes(labels: Mapping[str, Tensor], chosen: Mapping[str, str], classes: tuple[str, ...]) -> None:
+    """Two classes or more, each with two training images or more. A name that no split uses is let pass."""
+    counts = {name: torch.bincount(values, minlength=len(classes)).tolist() for name, values in labels.items()}
+    present = [name for name, count in zip(classes, counts["train"], strict=True) if count]
+    if len(present) == 1:
+        raise ValueError(f"every train row is of one class, {present[0]!r}; a classifier needs two classes or more.")
+    for c, name in enumerate(classes):
+        train = counts["train"][c]
+        for split in counts:
+            if split != "train" and counts[split][c] and not train:
+                row = int((labels[split] == c).nonzero()[0])
+                raise ValueError(
+                    f"{chosen[split]} row {row}: class {name!r} is not in the train split; "
+                    "a class that is tested needs at least 2 train rows."
+                )
+        if train == 1:
+            row = int((labels["train"] == c).nonzero()[0])
+            raise ValueError(
+                f"train row {row} is the only one of class {name!r}; "
+                "a class needs at least 2 train rows, one to learn from and one to hold out."
+            )
+
+
+def _first_size(dataset: Any, columns: Columns) -> Size:
+    """The size of the first train image."""
+    rows = _encoded(dataset, columns)
+    height, width = _pixels(rows[0][columns.image], "train row 0").shape[:2]
+    return Size(height, width, "train row 0")
+
+
+def _images(dataset: Any, columns: Columns, split: str, size: Size) -> Tensor:
+    """The images of a split, uint8 (N, C, H, W), C = 1 if all are grey, otherwise 3."""
+    workers = os.cpu_count() or 1 if size.height * size.width >= _PIXELS_WORTH_THREADS else 1
+    task = partial(_decode_chunk, split=split, size=size)
+    with ThreadPoolExecutor(workers) as pool:
+        chunks = pool.map(task, *zip(*_chunks(_encoded(dataset, columns), columns.image), strict=True))
+        pixels = np.concatenate(_same_channels(list(chunks)))
+    tensor = torch.from_numpy(pixels)
+    return tensor[:, None] if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2).contiguous()
+
+
+def _encoded(dataset: Any, columns: Columns) -> Any:
+    """The dataset with its images as `{"bytes": ..., "path": ...}`, undecoded."""
+    import datasets
+
+    return dataset.select_columns([columns.image]).cast_column(columns.image, datasets.Image(decode=False))
+
+
+def _chunks(encoded: Any, image: str) -> Iterator[tuple[int, list[Any]]]:
+    """(number of the first row, cells) for every `_CHUNK` rows."""
+    for number, batch in enumerate(encoded.iter(batch_size=_CHUNK)):
+        yield number * _CHUNK, batch[image]
+
+
+def _decode_chunk(start: int, cells: list[Any], *, split: str, size: Size) -> np.ndarray:
+    """Decode rows of one split: uint8 (n, H, W) if all are grey, otherwise (n, H, W, 3)."""
+    decoded = []
+    for row, cell in enumerate(cells, start):
+        pixels = _pixels(cell, f"{split} row {row}")
+        height, width = pixels.shape[:2]
+        if (height, width) != (size.height, size.width):
+            raise ValueError(
+                f"{split} row {row}{_file(cell)}: the image is {width} x {height} pixels, but {size.where} is "
+                f"{size.width} x {size.height}. Every image must have one size: resize them all, to "
+                f"{size.width} x {size.height} for instance."
+            )
+        decoded.append(pixels)
+    return np.stack(_same_channels(decoded))
+
+
+def _same_channels(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Grey arrays (..., H, W) as colour (..., H, W, 3) if any of them is colour."""
+    colour = max(array.ndim for array in arrays)
+    return [array if array.ndim == colour else np.repeat(array[..., None], 3, axis=-1) for array in arrays]
+
+
+def _pixels(cell: Any, where: str) -> np.ndarray:
+    """One image, uint8: (H, W) if it is grey, otherwise RGB, (H, W, 3); transparency is dropped."""
+    import datasets
+
+    where += _file(cell)
+    content = _content(cell)
+    if content is None:
+        raise ValueError(f"{where}: there is no image. {_READABLE}")
+    if not content:
+        raise ValueError(f"{where}: the image is empty (0 bytes). {_READABLE}")
+    try:
+        # The feature's own decoder, because it also turns photographs upright as their EXIF says.
+        image = datasets.Image().decode_example({"bytes": content, "path": cell["path"]})
+        if image.mode in ("1", "L", "LA"):
+            return np.asarray(image if image.mode == "L" else image.convert("L"))
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its pixels are of mode {image.mode}; the rule is 8 bits a channel, so convert it first")
+        if "transparency" in image.info:  # Pillow warns where a palette with transparency goes straight to RGB
+            image = image.convert("RGBA")
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error and others
+        raise ValueError(f"{where}: the image cannot be read: {error}. {_READABLE}") from error
+
+
+def _content(cell: Any) -> bytes | None:
+    """The bytes of an encoded image; None where there are none."""
+    if cell is None:
+        return None
+    content: bytes | None = cell["bytes"]
+    if content is None and cell["path"] is not None and Path(cell["path"]).is_file():
+        return Path(cell["path"]).read_bytes()
+    return content
+
+
+def _file(cell: Any) -> str:
+    """` (name of the file)` where an image has one."""
+    return f" ({cell['path']})" if cell and cell["path"] else ""

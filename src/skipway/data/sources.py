@@ -1,0 +1,179 @@
+"""Where data comes from: the digits that scikit-learn ships, a local folder, or the Hugging Face Hub.
+
+What decodes is imported by the functions that decode, so a data set that is in the cache opens without any of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skipway.data import cache
+from skipway.data.splits import Data, Given, Split, fingerprint, hold_out, hold_out_exactly
+
+DIGITS = "digits"
+ALIASES = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
+WAYS = (
+    f"'{DIGITS}' (ships with scikit-learn, works offline); a folder of parquet or image files (works offline); "
+    f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}"
+)
+_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
+_DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
+
+
+def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed: int = 0) -> Data:
+    """Load a data set of labelled images, from the cache where it was decoded before.
+
+    Args:
+        source: `digits`; or a folder (parquet in the Hub's layout, or train/CLASS/FILE and test/CLASS/FILE); or a Hub
+            name, `owner/name` or `owner/name:configuration`, or `mnist` or `cifar10` for short.
+        validation: the share of train to hold out for validation, where the source has no validation split of its own.
+        split_seed: decides which samples that share is.
+
+    Returns:
+        uint8 splits. Those that the source gives are mapped from the cache's file and read when touched.
+
+    Raises:
+        ValueError: if the source is none of these, or its content breaks a rule; the message names split, row and rule.
+        OSError: if the Hub cannot be reached, or the cache not written.
+    """
+    if not 0 < validation < 1:
+        raise ValueError(
+            f"validation={validation}: the share of train to hold out must lie between 0 and 1, such as 0.1."
+        )
+    name, given = _find(source)
+    train, held = given.splits["train"], given.splits.get("validation")
+    rule = "given by the source"
+    if held is None:
+        kept_index, held_index = hold_out(train.labels, validation, split_seed)
+        train, held = train.select(kept_index), train.select(held_index)
+        rule = f"{validation:g} of train, stratified, seed {split_seed}"
+    return Data(name, given.classes, given.scale, given.fingerprint, train, held, given.splits["test"], rule)
+
+
+def _find(source: str | os.PathLike[str]) -> tuple[str, Given]:
+    """The name of a source as a person would write it, and its content."""
+    text = os.fspath(source)
+    if text == DIGITS:
+        return text, cache.recall(cache.Key(DIGITS, DIGITS, f"seed {_DIGITS_SEED}"), read_digits)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return folder.name, cache.recall(_folder_key(folder), partial(read_folder, folder))
+    hub = _HUB_NAME.fullmatch(ALIASES.get(text, text))
+    if hub is None or isinstance(source, os.PathLike):
+        near = difflib.get_close_matches(text, [DIGITS, *ALIASES], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no folder {text!r}, and it is no data set's name.{hint} Valid: {WAYS}.")
+    return text, _from_hub(hub["name"], hub["config"])
+
+
+def read_digits() -> Given:
+    """scikit-learn's 1,797 digits, 8 x 8, values 0 to 16: 1,257 train, 180 validation, 360 test, stratified."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]
+    everything = Split(images.contiguous(), torch.from_numpy(bunch.target).to(torch.int64))
+    rest_index, test_index = hold_out_exactly(everything.labels, 360, _DIGITS_SEED)
+    rest = everything.select(rest_index)
+    train_index, validation_index = hold_out_exactly(rest.labels, 180, _DIGITS_SEED)
+    splits = {
+        "train": rest.select(train_index),
+        "validation": rest.select(validation_index),
+        "test": everything.select(test_index),
+    }
+    classes, scale = tuple(str(name) for name in bunch.target_names), 16.0
+    return Given(classes, scale, splits, fingerprint(classes, scale, splits))
+
+
+def read_folder(folder: Path) -> Given:
+    """Decode a folder that `datasets.load_dataset` understands."""
+    from datasets import load_dataset
+
+    from skipway.data.decode import decode
+
+    # Its intermediate copy is of no use once the images are decoded, and ours is the one that watches for changes.
+    with tempfile.TemporaryDirectory(dir=cache.root(), ignore_cleanup_errors=True) as scratch:
+        try:
+            dataset = load_dataset(str(folder), cache_dir=scratch)
+        except Exception as error:  # datasets raises many kinds, and they are about the folder
+            raise ValueError(
+                f"{folder} cannot be read as a data set: {error} Valid: parquet files in the Hub's layout "
+                "(train-*.parquet, test-*.parquet), or image files as train/CLASS/FILE and test/CLASS/FILE."
+            ) from error
+        try:
+            return decode(dataset)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+
+
+def _folder_key(folder: Path) -> cache.Key:
+    """A folder's state is every file's name, size and time of change; hidden files are not data."""
+    state = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part.startswith(".") for part in parts):
+            about = path.stat()
+            state.append(f"{'/'.join(parts)} {about.st_size} {about.st_mtime_ns}")
+    return cache.Key(folder.name, f"folder {folder}", "\n".join(state))
+
+
+def _from_hub(name: str, config: str | None) -> Given:
+    """A Hub data set at its present commit; where the Hub cannot be asked, as it was last decoded here."""
+    asked = f"{name}:{config}" if config else name
+    origin = f"hub {asked}"
+    try:
+        commit = _commit(name)
+    except Exception as error:  # the HTTP library's own kinds, which differ between its versions
+        held = cache.latest(cache.Key(asked, origin, ""))
+        if held is not None:
+            return held
+        if not _offline_by_choice():
+            raise _unreachable(asked, error) from error
+        commit = None  # load_dataset can still find what the Hugging Face cache holds
+    return cache.recall(cache.Key(asked, origin, commit or ""), partial(read_hub, name, config, commit))
+
+
+def read_hub(name: str, config: str | None, commit: str | None) -> Given:
+    """Decode a Hub data set at a commit (None: whichever is at hand)."""
+    from datasets import load_dataset
+
+    from skipway.data.decode import decode
+
+    asked = f"{name}:{config}" if config else name
+    try:
+        dataset = load_dataset(name, config, revision=commit)
+    except Exception as error:  # OSError, ValueError, RuntimeError, by what went wrong
+        raise _unreachable(asked, error) from error
+    try:
+        return decode(dataset)
+    except ValueError as error:
+        raise ValueError(f"{asked}: {error}") from error
+
+
+def _commit(name: str) -> str | None:
+    """The commit that the Hub's main branch is at."""
+    from huggingface_hub import HfApi
+
+    return HfApi().dataset_info(name, timeout=5).sha
+
+
+def _offline_by_choice() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _unreachable(asked: str, error: Any) -> OSError:
+    return OSError(
+        f"the Hub did not give {asked!r}: {error}. There is no local folder of that name either. "
+        f"'{DIGITS}' and a local folder of parquet or image files work offline."
+    )

@@ -1,0 +1,29 @@
+"""Lesions: take blocks out of a model while it runs, to see what carries the signal (Srivastava et al. 2015; Veit et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from skipway.gates import Flow
+from skipway.probe.handles import find_skips, override_flows
+
+LESION = Flow(0.0, 1.0)  # y = post(S(z))
+
+
+@contextmanager
+def lesion(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """Within the context, the named blocks only carry: (T, C) = (0, 1), so y = post(S(z)).
+
+    Raises:
+        ValueError: if a name is not that of a block, or if a block changes its input's shape and has no shortcut.
+    """
+    wanted = list(names)
+    reasons = (handle.why_not_lesionable() for handle in find_skips(model) if handle.name in wanted)
+    refused = [reason for reason in reasons if reason]
+    if refused:
+        raise ValueError(f"cannot be lesioned: {'; '.join(refused)}, so nothing can be carried past.")
+    with override_flows(model, dict.fromkeys(wanted, LESION)):
+        yield

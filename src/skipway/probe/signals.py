@@ -1,0 +1,141 @@
+"""Signals: how activation, gradient and gate travel through a net's layers, as rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipway.gates import Flow
+from skipway.probe.handles import read_flows
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place to measure at."""
+
+    name: str
+    kind: str  # "stem", "block" or "head"
+
+
+def layers_of_net(net: nn.Module) -> list[Layer]:
+    """The stem, the blocks and the head of a `skipway.nets.stack.SkipNet`, in order."""
+    blocks = [Layer(f"blocks.{name}", "block") for name, _ in net.get_submodule("blocks").named_children()]
+    return [Layer("stem", "stem"), *blocks, Layer("head", "head")]
+
+
+def measure(
+    net: nn.Module,
+    x: Tensor,
+    losses: Callable[[Tensor], Tensor],
+    *,
+    layers: Sequence[Layer],
+    replicas: int | None = None,
+) -> list[list[Row]]:
+    """One forward and backward pass over a batch; what was measured at each layer. The net is left as it was.
+
+    The pass runs in training mode, as a training step sees the net, with random draws of their own.
+
+    Args:
+        net: any module that holds the layers.
+        x: its input.
+        losses: from the net's output to each replica's loss, (replicas,); a batch mean, in nats.
+        layers: where to measure.
+        replicas: their number, where the net's tensors lead with a replica dimension; None for an ordinary net.
+
+    Returns:
+        For each replica (one for an ordinary net), one row a layer: the columns of `skipway.rundir.PROBE_COLUMNS` from
+        "layer" on.
+    """
+    count = replicas or 1
+    outputs: dict[str, Tensor] = {}
+    with _as_found(net), torch.enable_grad(), ExitStack() as hooks:
+        flows = hooks.enter_context(read_flows(net))
+        for layer in layers:
+            hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs))
+        loss = losses(net(x)).sum()
+        parameters = {layer.name: list(net.get_submodule(layer.name).parameters()) for layer in layers}
+        flat = [*outputs.values(), *(p for own in parameters.values() for p in own)]
+        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
+        by_output = {name: next(gradients) for name in outputs}
+        by_weight = {name: [next(gradients) for _ in own] for name, own in parameters.items()}
+    columns = [
+        {
+            "activation_std": _by_replica(outputs[layer.name], count).std(1),
+            "gradient_norm": _norm([by_output[layer.name]], count),
+            "weight_gradient_norm": _norm(by_weight[layer.name], count),
+            **_flow_means(flows.get(layer.name), count),
+        }
+        for layer in layers
+    ]
+    values = [{key: [_or_none(v) for v in column.tolist()] for key, column in layer.items()} for layer in columns]
+    return [
+        [
+            {"layer": place, "name": layer.name, "kind": layer.kind, **{key: v[index] for key, v in values[place].items()}}
+            for place, layer in enumerate(layers)
+        ]
+        for index in range(count)
+    ]
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _flow_means(flow: Flow | None, count: int) -> dict[str, Tensor]:
+    if flow is None:
+        nothing = torch.full((count,), float("nan"))
+        return {"transform_mean": nothing, "carry_mean": nothing}
+    return {"transform_mean": _mean(flow.t, count), "carry_mean": _mean(flow.carry(), count)}
+
+
+def _mean(value: Tensor | float, count: int) -> Tensor:
+    if not isinstance(value, Tensor):
+        return torch.full((count,), float(value))
+    return _by_replica(value.detach(), count).mean(1)
+
+
+def _by_replica(value: Tensor, count: int) -> Tensor:
+    return value.detach().double().reshape(count, -1)
+
+
+def _norm(gradients: Sequence[Tensor | None], count: int) -> Tensor:
+    squares = [_by_replica(g, count).square().sum(1) for g in gradients if g is not None]
+    return torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(count, dtype=torch.float64)
+
+
+@contextmanager
+def _keep_output(module: nn.Module, name: str, into: dict[str, Tensor]) -> Iterator[None]:
+    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+        into[name] = output
+
+    hook = module.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _as_found(net: nn.Module) -> Iterator[None]:
+    """Training mode within; mode, buffers (running statistics) and the random state as they were, after."""
+    modes = {module: module.training for module in net.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
+    net.train()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

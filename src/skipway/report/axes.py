@@ -1,0 +1,57 @@
+"""A logarithmic axis with few, round ticks and, above its values, a place for what has none because it diverged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+ROW = 0.08
+"""Height of one row of crosses, as a share of the values' height."""
+
+
+class LogAxis:
+    """A y axis for several layers of one chart.
+
+    Args:
+        title: What is measured.
+        values: All positive values to be shown.
+        diverged: Keys of what has no value; each gets a row above the values, the last one highest.
+    """
+
+    def __init__(self, title: str, values: Sequence[float], diverged: Sequence[Any] = ()) -> None:
+        self._title = title
+        low, high = (min(values) / 1.3, max(values) * 1.3) if values else (0.1, 1.0)
+        self._ticks = ticks(low, high)
+        row = (high / low) ** ROW
+        self.above = {key: high * row ** (place + 0.7) for place, key in enumerate(diverged)}
+        """Height of each diverged key, in units of the axis."""
+        self._domain = [low, max(self.above.values(), default=high) * (row**0.5 if diverged else 1)]
+
+    def y(self, field: str) -> alt.Y:
+        """The encoding of a quantitative field on this axis."""
+        marks, expression = list(self._ticks), "format(datum.value, '~g')"
+        if self.above:
+            middle = math.exp(sum(map(math.log, self.above.values())) / len(self.above))
+            marks.append(middle)
+            expression = f"datum.value > {self._ticks[-1] * 1.0001!r} ? 'diverged' : {expression}"
+        return alt.Y(
+            f"{field}:Q",
+            title=self._title,
+            scale=alt.Scale(type="log", domain=self._domain, nice=False),
+            axis=alt.Axis(values=marks, labelExpr=expression),
+        )
+
+
+def ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers between two positive ones: 1, 2 and 5 of each decade, or one a decade, or one in every few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    fine = [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in (1, 2, 5)]
+    inside = [value for value in fine if low <= value <= high]
+    if len(inside) <= most:
+        return inside or [float(f"{math.sqrt(low * high):.1e}")]
+    step = max(1, math.ceil((last - first) / most))
+    whole = [float(f"1e{power}") for power in range(first, last + 1) if power % step == 0]
+    return [value for value in whole if low <= value <= high]

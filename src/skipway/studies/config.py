@@ -1,0 +1,87 @@
+"""What a study asks for, as data. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, get_type_hints
+
+from skipway.rundir import Json
+from skipway.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Gates x depths x learning rates x seeds on a data set: all that decides a study's numbers."""
+
+    data: str = "digits"
+    """digits, mnist, cifar10, another data set's name on the Hugging Face Hub, or a local folder in the Hub's layout."""
+    body: str = "dense"
+    """The family of nets, with settings if need be: dense, dense:activation=tanh."""
+    gates: tuple[str, ...] = ("plain", "residual", "highway")
+    """Gate rules, with settings if need be: highway, highway:bias=-4. `skipway gates` lists them."""
+    depths: tuple[int, ...] = (5, 10, 20, 50, 100)
+    """As the body's family counts them. `skipway nets` says how."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each decides initial weights, the order of the data, and every other random draw of a run."""
+    width: int | None = None
+    """Units of a dense layer, channels of the first stage; None is the family's own choice."""
+    validation: float = 0.1
+    """Share of the training data held out for choosing the learning rate, where the data set does not say."""
+    split_seed: int = 0
+    """Decides which samples are held out."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How each net is trained."""
+
+    def problems(self) -> list[str]:
+        """Everything out of range that can be told without torch, a sentence each."""
+        found = [
+            f"{name} must be one or more; none was given." for name in ("gates", "depths", "seeds") if not getattr(self, name)
+        ]
+        for name in ("gates", "depths", "seeds"):
+            values: Sequence[object] = getattr(self, name)
+            if len(set(values)) != len(values):
+                found.append(f"{name} must differ from each other; they are {' '.join(map(str, values))}.")
+        if self.width is not None and self.width < 1:
+            found.append(f"width must be 1 or more; it is {self.width}.")
+        if not 0 < self.validation < 1:
+            found.append(f"validation is a share between 0 and 1; it is {self.validation}.")
+        return [*found, *self.recipe.problems()]
+
+    def to_dict(self) -> Json:
+        """As study.json and run.json hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> StudyConfig:
+        """Read what `to_dict` wrote; fields left out take their defaults.
+
+        Raises:
+            ValueError: if a field is unknown or of the wrong type; the message names it.
+        """
+        content = dict(content)
+        recipe = content.pop("recipe", {})
+        if not isinstance(recipe, Mapping):
+            raise ValueError(f"config field 'recipe' must hold fields of a recipe; it is {recipe!r}.")
+        return cls(**_fields(cls, content), recipe=Recipe(**_fields(Recipe, recipe)))
+
+    def narrowed(self, *, gate: str, depth: int, learning_rate: float, seed: int) -> StudyConfig:
+        """The study of one cell alone."""
+        recipe = replace(self.recipe, learning_rates=(learning_rate,))
+        return replace(self, gates=(gate,), depths=(depth,), seeds=(seed,), recipe=recipe)
+
+
+def _fields(cls: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    read: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in known:
+            raise ValueError(f"{cls.__name__} has no field {key!r}; its fields: {', '.join(sorted(known))}.")
+        kind = str(hints[key])
+        if isinstance(value, list):
+            value = tuple(value)
+        if kind.startswith("tuple") != isinstance(value, tuple) or (hints[key] is str and not isinstance(value, str)):
+            raise ValueError(f"{cls.__name__} field {key!r} is of type {kind}; it was given {value!r}.")
+        read[key] = value
+    return read

@@ -1,0 +1,143 @@
+"""The grid of a study: its cells, their identities, and the stacks in which they are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+
+import torch
+
+from skipway.data.splits import Data
+from skipway.gates import Site
+from skipway.gates import canonical as canonical_gate
+from skipway.nets.registry import build_body, check_body, check_depth
+from skipway.nets.stack import SkipNet
+from skipway.probe.handles import find_skips
+from skipway.rundir import Json, run_id
+from skipway.studies.config import StudyConfig
+from skipway.training.replicas import stack_size, why_not_stackable
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a gate, a depth, a learning rate and a seed."""
+
+    gate: str
+    depth: int
+    learning_rate: float
+    seed: int
+
+    def to_dict(self) -> Json:
+        """As the run directory holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CellStack:
+    """Cells of one gate and depth that are trained together, and are found on disk together or not at all."""
+
+    cells: tuple[Cell, ...]
+    ids: tuple[str, ...]
+    cost: float  # relative: steps x blocks x cells
+
+    @property
+    def name(self) -> str:
+        """The stack's own name, from its members'."""
+        return run_id({"members": list(self.ids)})
+
+
+def checked(config: StudyConfig) -> StudyConfig:
+    """The config in canonical form, so that two ways to write one study find each other's runs.
+
+    Raises:
+        ValueError: with all problems, a line each.
+    """
+    from dataclasses import replace
+
+    problems = config.problems()
+    gates: list[str] = []
+    for gate in config.gates:
+        try:
+            gates.append(canonical_gate(gate))
+        except ValueError as error:
+            problems.append(str(error))
+    body = config.body
+    try:
+        body = str(check_body(config.body))
+        for depth in config.depths:
+            try:
+                check_depth(body, depth)
+            except ValueError as error:
+                problems.append(str(error))
+    except ValueError as error:
+        problems.append(str(error))
+    if len(set(gates)) != len(gates):
+        problems.append(f"gates must differ from each other; they are {' '.join(gates)}.")
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
+    return replace(config, gates=tuple(gates), body=body)
+
+
+def cells_of(config: StudyConfig) -> list[Cell]:
+    """Every cell, in the order gate, depth, seed, learning rate."""
+    return [
+        Cell(gate, depth, rate, seed)
+        for gate, depth, seed, rate in product(config.gates, config.depths, config.seeds, config.recipe.learning_rates)
+    ]
+
+
+def identity(cell: Cell, config: StudyConfig, data: Data) -> Json:
+    """All that decides a cell's numbers; device and number of workers are not in it."""
+    return {
+        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule},
+        "net": {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
+        "recipe": config.recipe.identity(),
+        "learning_rate": cell.learning_rate,
+        "seed": cell.seed,
+    }
+
+
+def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
+    """A cell's net with its initial weights, which its seed decides; torch's global generator is left as it was.
+
+    Raises:
+        ValueError: if the gate cannot stand in this body.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(cell.seed)
+        return build_body(
+            config.body,
+            gate=cell.gate,
+            depth=cell.depth,
+            shape=data.shape,
+            classes=data.num_classes,
+            width=config.width,
+        )
+
+
+def stacks_of(config: StudyConfig, data: Data, device: torch.device) -> Iterator[CellStack]:
+    """The study's cells in stacks. The division follows from the config alone, so a study started again finds the same."""
+    steps = config.recipe.total_steps(len(data.train))
+    cells = cells_of(config)
+    for gate, depth in product(config.gates, config.depths):
+        group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
+        net = build_cell(group[0], config, data)
+        size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
+        parameters = sum(p.numel() for p in net.parameters())
+        for part in _parts(group, size):
+            ids = tuple(run_id(identity(cell, config, data)) for cell in part)
+            yield CellStack(tuple(part), ids, cost=float(steps * parameters * len(part)))
+
+
+def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
+    """As few parts as the size allows, of sizes as equal as can be."""
+    count = math.ceil(len(cells) / size)
+    bounds = [round(place * len(cells) / count) for place in range(count + 1)]
+    return (cells[start:end] for start, end in zip(bounds, bounds[1:], strict=False))
+
+
+def _block_output_bytes(net: SkipNet, batch_size: int) -> int:
+    bodies = (handle.skip.body for handle in find_skips(net))
+    return 4 * batch_size * sum(Site.of(body).out_features or 0 for body in bodies if body is not None)

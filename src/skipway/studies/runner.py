@@ -1,0 +1,267 @@
+"""A study from its config to a finished directory: plan, train what is missing, choose, score."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import filelock
+import loky
+import torch
+
+import skipway
+from skipway.data.splits import Data
+from skipway.gates import GATES
+from skipway.registry import Spec
+from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
+from skipway.studies.choose import choose, score_on_test
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import Cell, CellStack, checked, stacks_of
+from skipway.studies.worker import Task, run_stack, start_worker, study_data
+
+_POLL_SECONDS = 0.25
+
+
+class Watch:
+    """What wants to know how a study goes on; every method does nothing unless a subclass says otherwise."""
+
+    def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
+        """Everything is checked and planned; nothing is trained yet."""
+
+    def on_progress(self, fractions: Mapping[str, float]) -> None:
+        """How much of each stack in training is done, by the stack's name. Called several times a second."""
+
+    def on_stack(self, stack: CellStack) -> None:
+        """A stack's runs are on disk: now, or before the study was started again."""
+
+    def on_failure(self, stack: CellStack, reason: str) -> None:
+        """A stack ended by an exception."""
+
+    def on_end(self, study: Study) -> None:
+        """The study's status is written."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    study: Study
+    config: StudyConfig
+    data: Data
+    stacks: tuple[CellStack, ...]
+    workers: int
+    threads: int
+    device: str
+
+    @property
+    def ids(self) -> dict[Cell, str]:
+        pairs = ((cell, i) for stack in self.stacks for cell, i in zip(stack.cells, stack.ids, strict=True))
+        order = {gate: place for place, gate in enumerate(self.config.gates)}
+        return dict(sorted(pairs, key=lambda pair: (order[pair[0].gate], pair[0].depth)))
+
+
+def run_study(
+    config: StudyConfig,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    command: str | None = None,
+    watch: Watch | None = None,
+) -> Study:
+    """Run a study, or go on with it: cells that are finished in its directory are not computed again.
+
+    Ctrl-C ends it tidily: what is finished counts, study.json says "interrupted", and KeyboardInterrupt goes on.
+
+    Args:
+        config: what the study asks for.
+        out: its directory; None is ``studies/<data>-<body>``.
+        workers: processes that train at the same time; None is one a processor core, or one on a GPU.
+        device: "auto", "cpu", "cuda" or another of torch's.
+        command: the shell command that asked for it, for the report.
+        watch: is told how it goes on.
+
+    Raises:
+        ValueError: if the config or the data is not valid, or if another process is running this study.
+    """
+    config = checked(config)
+    watch = watch or Watch()
+    study = Study(Path(out) if out is not None else default_out(config))
+    with _locked(study):
+        study.recover()
+        plan = _plan(study, config, workers, device)
+        missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
+        watch.on_plan(study, config, plan.data, plan.stacks, plan.workers)
+        for stack in plan.stacks:
+            if stack not in missing:
+                watch.on_stack(stack)
+        record = _Record(plan, command)
+        record.write("running", {})
+        failures: dict[str, str] = {}
+        try:
+            _execute(plan, missing, failures, watch)
+        except KeyboardInterrupt:
+            record.write("interrupted", failures)
+            raise
+        finally:
+            record.settle(failures)
+            watch.on_end(study)
+    return study
+
+
+def default_out(config: StudyConfig) -> Path:
+    """Where a study goes that is not told: ``studies/<data>-<body>``."""
+    name = f"{Path(config.data).name}-{Spec.parse(config.body).name}"
+    return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def environment(device: str) -> Json:
+    """What a run's speed, and the last bits of its numbers, may depend on."""
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "skipway": skipway.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "processor": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "cores": _cores(),
+    }
+
+
+class _Record:
+    """study.json through the study's life."""
+
+    def __init__(self, plan: _Plan, command: str | None) -> None:
+        self._plan, self._began = plan, time.perf_counter()
+        path = plan.study.path / STUDY
+        before = read_json(path) if path.is_file() else {}
+        same = before.get("config") == _as_json(plan.config)
+        self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
+        self._status = "running"
+        config, data = plan.config, plan.data
+        self._fixed: Json = {
+            "format": FORMAT,
+            "name": plan.study.path.name,
+            "command": command,
+            "config": config.to_dict(),
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "classes": list(data.classes),
+                "shape": list(data.shape),
+                "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+                "validation_rule": data.validation_rule,
+            },
+            "cells": [{"id": i, **cell.to_dict()} for cell, i in plan.ids.items()],
+            "environment": environment(plan.device),
+            "choices": {"workers": plan.workers, "threads": plan.threads},
+            "started": before.get("started") if same else _now(),
+        }
+
+    def write(self, status: str, failures: Mapping[str, str], chosen: Sequence[Json] = ()) -> None:
+        self._status = status
+        seconds = self._seconds_before + time.perf_counter() - self._began
+        ended = None if status == "running" else _now()
+        content = {"status": status, "chosen": list(chosen), "failures": dict(failures)}
+        self._plan.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
+
+    def settle(self, failures: Mapping[str, str]) -> None:
+        """Choose learning rates and read the test split for whatever is complete, and write the final status."""
+        plan = self._plan
+        chosen = choose(plan.study, plan.ids)
+        score_on_test(plan.study, plan.ids, chosen, plan.data)
+        complete = all(plan.study.has(i) for i in plan.ids.values())
+        status = "done" if complete else "failed" if self._status == "running" else self._status
+        self.write(status, failures, chosen)
+
+
+def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -> _Plan:
+    data = study_data(config)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    stacks = tuple(stacks_of(config, data, torch.device(device)))
+    cores = _cores()
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more; it is {workers}.")
+    workers = workers or (min(cores, len(stacks)) if device == "cpu" else 1)
+    return _Plan(study, config, data, stacks, workers, max(1, cores // workers), device)
+
+
+def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
+    """Train the missing stacks in worker processes, the longest first, so that the last ones end together."""
+    if not missing:
+        return
+    rules = {Spec.parse(gate).name: GATES[Spec.parse(gate).name] for gate in plan.config.gates}
+    about = environment(plan.device)
+    pool = loky.get_reusable_executor(plan.workers, timeout=60, initializer=start_worker)
+    stacks: dict[Future[None], CellStack] = {}
+    try:
+        for stack in sorted(missing, key=lambda stack: -stack.cost):
+            task = Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules)
+            stacks[pool.submit(run_stack, task)] = stack
+        pending = set(stacks)
+        while pending:
+            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                _report(future, stacks[future], failures, watch)
+            watch.on_progress(_fractions(plan.study, [stacks[future] for future in pending]))
+    except BaseException:
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+
+
+def _report(future: Future[None], stack: CellStack, failures: dict[str, str], watch: Watch) -> None:
+    error = future.exception()
+    if error is None:
+        watch.on_stack(stack)
+        return
+    reason = f"{type(error).__name__}: {error}"
+    failures.update(dict.fromkeys(stack.ids, reason))
+    watch.on_failure(stack, reason)
+
+
+def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:
+    fractions = {}
+    for stack in stacks:
+        path = study.progress_path(stack.name)
+        if path.is_file():
+            content = read_json(path)
+            fractions[stack.name] = content["step"] / content["steps"]
+    return fractions
+
+
+@contextmanager
+def _locked(study: Study) -> Iterator[None]:
+    study.path.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(study.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ValueError(
+            f"another process is running the study in {study.path}. Wait for it, or give this one another --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_json(config: StudyConfig) -> Json:
+    import json
+
+    content: Json = json.loads(json.dumps(config.to_dict()))
+    return content
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,50 @@
+"""Evaluation: the mean loss and the share of errors on a split, exact for any number of samples."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skipway.data.batches import batches
+from skipway.data.preprocess import Preprocess
+from skipway.data.splits import Split
+from skipway.training.replicas import Replicas
+
+
+class Scores(NamedTuple):
+    """Of every replica, (replicas,)."""
+
+    loss: Tensor  # mean cross-entropy, in nats
+    error: Tensor  # share of samples whose highest score is not their class
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Each replica's mean cross-entropy in nats: (replicas, batch, classes) and (replicas, batch) to (replicas,)."""
+    losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
+    return losses.view(labels.shape).mean(1)
+
+
+def error_rate(scores: Tensor, labels: Tensor) -> Tensor:
+    """Each replica's share of wrong classes, (replicas,)."""
+    return (scores.argmax(-1) != labels).float().mean(1)
+
+
+@torch.no_grad()
+def evaluate(
+    net: Replicas, split: Split, preprocess: Preprocess, *, batch_size: int = 512, device: str | torch.device = "cpu"
+) -> Scores:
+    """Score every replica on every sample of a split, in evaluation mode; the mode is put back after."""
+    was_training = net.training
+    net.eval()
+    loss = torch.zeros(net.count, dtype=torch.float64, device=device)
+    wrong = torch.zeros(net.count, dtype=torch.float64, device=device)
+    for x, y in batches(split, preprocess, batch_size, device=device):
+        scores = net(x.expand(net.count, *x.shape))
+        labels = y.expand(net.count, len(y))
+        loss += cross_entropy(scores, labels).double() * len(y)
+        wrong += (scores.argmax(-1) != labels).double().sum(1)
+    net.train(was_training)
+    return Scores(loss / len(split), wrong / len(split))

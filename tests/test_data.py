@@ -1,0 +1,503 @@
+"""Data: what sources give, what is refused and in which words, what the cache keeps, how pixels become inputs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from skipway.data import cache
+from skipway.data.preprocess import Preprocess
+from skipway.data.sources import load, read_digits
+from skipway.data.splits import hold_out, hold_out_exactly
+
+CLASSES = ["cat", "dog"]
+
+
+def png(value: int = 0, size: tuple[int, int] = (6, 5), mode: str = "L") -> bytes:
+    """An encoded image, (width, height) in `size`, all of one value."""
+    file = io.BytesIO()
+    Image.new(mode, size, value if mode != "RGB" else (value, 0, 255)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_split(folder: Path, split: str, images: list, labels: list, classes: list[str] = CLASSES, **more) -> None:
+    """One split as the Hub's parquet files hold it; `more` are further columns, (arrow array, feature)."""
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": classes}}
+    cells = [None if image is None else {"bytes": image, "path": None} for image in images]
+    storage = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    columns = {"image": pa.array(cells, storage), "label": pa.array(labels, pa.int64())}
+    for name, (array, feature) in more.items():
+        columns[name], features[name] = array, feature
+    schema = pa.table(columns).schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns, schema=schema), folder / f"{split}-00000-of-00001.parquet")
+
+
+def write_pair(folder: Path, images: list, labels: list, **more) -> Path:
+    """A folder with these train rows and four sound test rows."""
+    write_split(folder, "train", images, labels, **more)
+    write_split(folder, "test", [png(value) for value in range(4)], [0, 1, 0, 1], **more)
+    return folder
+
+
+def in_new_process(code: str, *arguments: object, **environment: str) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_the_same_everywhere():
+    data = load("digits")
+    assert (len(data.train), len(data.validation), len(data.test)) == (1257, 180, 360)
+    assert data.shape == (1, 8, 8)
+    assert data.scale == 16
+    assert data.classes == tuple("0123456789")
+    assert data.validation_rule == "given by the source"
+    # Runs are named by this: a change of split, order or content would make every digits run a new one.
+    assert data.fingerprint == "791daf6bbf1d3902dcd5b88d239c9f8c9fd7a6365b9373c33e4c1ca21026adb8"
+
+
+def test_digits_splits_are_a_stratified_partition():
+    from sklearn.datasets import load_digits
+
+    data, whole = load("digits"), load_digits()
+    parts = torch.cat([split.images for split in (data.train, data.validation, data.test)]).flatten(1)
+    labels = torch.cat([split.labels for split in (data.train, data.validation, data.test)])
+    rows = sorted((*image, label) for image, label in zip(parts.tolist(), labels.tolist(), strict=True))
+    given = sorted((*map(int, image), int(label)) for image, label in zip(whole.data, whole.target, strict=True))
+    assert rows == given
+    counts = torch.bincount(labels)
+    for split in (data.train, data.validation, data.test):
+        expected = counts * len(split) / len(labels)
+        assert ((torch.bincount(split.labels) - expected).abs() < 2).all()
+
+
+def test_digits_ignore_the_validation_share():
+    assert torch.equal(load("digits", validation=0.5, split_seed=3).train.labels, load("digits").train.labels)
+
+
+def test_mnist_is_mnist(shared):
+    data = load(shared / "data" / "mnist")
+    assert data.name == "mnist"
+    assert data.shape == (1, 28, 28)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (60_000, 10_000)
+    train = torch.cat([data.train.labels, data.validation.labels])
+    assert torch.bincount(train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(data.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    pixels = torch.cat([data.train.images, data.validation.images]) / 255.0
+    assert pixels.mean().item() == pytest.approx(0.1307, abs=1e-4)
+    assert pixels.std().item() == pytest.approx(0.3081, abs=1e-4)
+    fitted = Preprocess.fit(data, "channel")
+    assert fitted.mean.item() == pytest.approx(0.1307, abs=1e-3)
+    assert fitted.std.item() == pytest.approx(0.3081, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_cifar10_is_cifar10_and_opens_quickly_again(shared):
+    data = load(shared / "data" / "cifar10")
+    assert data.shape == (3, 32, 32)
+    assert data.classes[:3] == ("airplane", "automobile", "bird")
+    assert torch.bincount(data.train.labels).tolist() == [4500] * 10
+    assert torch.bincount(data.validation.labels).tolist() == [500] * 10
+    assert torch.bincount(data.test.labels).tolist() == [1000] * 10
+    pixels = torch.cat([data.train.images, data.validation.images]).transpose(0, 1).flatten(1) / 255.0
+    torch.testing.assert_close(pixels.mean(1), torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pixels.std(1), torch.tensor([0.2470, 0.2435, 0.2616]), atol=1e-4, rtol=0)
+    start = time.perf_counter()
+    again = load(shared / "data" / "cifar10")
+    assert time.perf_counter() - start < 0.5
+    assert torch.equal(again.test.images, data.test.images)
+
+
+def test_parquet_is_decoded_exactly(tmp_path):
+    folder = write_pair(tmp_path / "pets", [png(value) for value in range(10)], [0, 1] * 5)
+    data = load(folder, validation=0.2)
+    assert data.name == "pets"
+    assert data.classes == ("cat", "dog")
+    assert data.shape == (1, 5, 6)
+    assert data.train.images.dtype == torch.uint8
+    values = torch.cat([data.train.images, data.validation.images])[:, 0, 0, 0]
+    labels = torch.cat([data.train.labels, data.validation.labels])
+    assert sorted(values.tolist()) == list(range(10))
+    assert torch.equal(values % 2, labels)
+    assert torch.bincount(data.validation.labels).tolist() == [1, 1]
+    assert data.validation_rule == "0.2 of train, stratified, seed 0"
+
+
+def test_a_folder_of_image_files(tmp_path):
+    for split, count in (("train", 4), ("test", 2)):
+        for label, name in enumerate(CLASSES):
+            for number in range(count):
+                file = tmp_path / "pets" / split / name / f"{number}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(png(10 * label + number))
+    data = load(tmp_path / "pets")
+    assert data.classes == ("cat", "dog")
+    assert data.test.images[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
+    assert data.test.labels.tolist() == [0, 0, 1, 1]
+    (tmp_path / "pets" / "train" / "dog" / "1.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"train row 5 \(.*dog/1\.png\): the image is empty"):
+        load(tmp_path / "pets")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+def test_colour_becomes_three_channels(tmp_path, mode):
+    file = io.BytesIO()
+    Image.new("RGB", (6, 5), (200, 30, 90)).convert(mode).save(file, "TIFF")
+    expected = Image.open(io.BytesIO(file.getvalue())).convert("RGB").getpixel((0, 0))
+    data = load(write_pair(tmp_path, [file.getvalue()] * 4, [0, 1, 0, 1]))
+    assert data.shape == (3, 5, 6)
+    assert tuple(data.train.images[0, :, 2, 3].tolist()) == expected
+
+
+def test_grey_among_colour_becomes_colour(tmp_path):
+    data = load(write_pair(tmp_path, [png(7), png(7), png(9, mode="RGB"), png(9, mode="RGB")], [0, 1, 0, 1]))
+    assert data.shape == (3, 5, 6)
+    both = torch.cat([data.train.images, data.validation.images])[:, :, 0, 0].tolist()
+    assert sorted(both) == [[7, 7, 7], [7, 7, 7], [9, 0, 255], [9, 0, 255]]
+    assert data.test.images[2, :, 0, 0].tolist() == [2, 2, 2]
+
+
+def test_large_images_are_decoded_by_threads_in_order(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 64, 64), dtype=np.uint8)
+    images = []
+    for array in noise:
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        images.append(file.getvalue())
+    write_split(tmp_path, "train", images[:300], [0, 1] * 150)
+    write_split(tmp_path, "test", images[300:], [0, 1] * 150)
+    assert np.array_equal(load(tmp_path).test.images[:, 0].numpy(), noise[300:])
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+SOUND = [png(value) for value in range(6)]
+LABELS = [0, 1, 0, 1, 0, 1]
+
+
+def with_row(row: int, image: bytes | None) -> list[bytes | None]:
+    return [image if number == row else sound for number, sound in enumerate(SOUND)]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (b"", r"train row 3: the image is empty \(0 bytes\)"),
+        (None, "train row 3: there is no image"),
+        (b"not an image", "train row 3: the image cannot be read"),
+        (png(1, (40, 40))[:-30], "train row 3: the image cannot be read"),
+        (png(1, (7, 5)), "train row 3: the image is 7 x 5 pixels, but train row 0 is 6 x 5. Every image must have one"),
+        (
+            png(1000, mode="I;16"),
+            "train row 3: the image cannot be read: its pixels are of mode I;16; the rule is 8 bits",
+        ),
+    ],
+)
+def test_a_bad_image_is_named(tmp_path, image, message):
+    with pytest.raises(ValueError, match=message):
+        load(write_pair(tmp_path, with_row(3, image), LABELS))
+
+
+def test_the_first_of_several_bad_rows_is_named(tmp_path):
+    images = [png(1)] * 1000
+    images[700] = images[300] = b""
+    with pytest.raises(ValueError, match="train row 300:"):
+        load(write_pair(tmp_path, images, [0, 1] * 500))
+
+
+def test_a_bad_test_row_is_named(tmp_path):
+    write_split(tmp_path, "train", SOUND, LABELS)
+    write_split(tmp_path, "test", [png(0), png(0, (9, 9))], [0, 1])
+    with pytest.raises(ValueError, match="test row 1: the image is 9 x 9 pixels, but train row 0 is 6 x 5"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 0, None, 0, 1], r"train row 3: the label is missing \(None\). Every row needs one, 0 to 1"),
+        ([0, 1, 0, -1, 0, 1], r"train row 3: the label is missing \(-1\)"),
+        ([0, 1, 0, 7, 0, 1], "train row 3: the label is 7, but 2 classes have the labels 0 to 1"),
+        ([0, 0, 0, 0, 0, 0], "every train row is of one class, 'cat'"),
+        ([0, 0, 0, 1, 0, 0], "train row 3 is the only one of class 'dog'; a class needs at least 2"),
+    ],
+)
+def test_bad_labels_are_named(tmp_path, labels, message):
+    with pytest.raises(ValueError, match=message):
+        load(write_pair(tmp_path, SOUND, labels))
+
+
+def test_a_tested_class_must_be_trained(tmp_path):
+    three = ["cat", "dog", "owl"]
+    write_split(tmp_path, "train", SOUND, LABELS, classes=three)
+    write_split(tmp_path, "test", SOUND[:3], [0, 1, 2], classes=three)
+    with pytest.raises(ValueError, match="test row 2: class 'owl' is not in the train split"):
+        load(tmp_path)
+
+
+def test_missing_splits_are_listed(tmp_path):
+    write_split(tmp_path / "a", "train", SOUND, LABELS)
+    with pytest.raises(ValueError, match=r"there is no test split; found: train. The rule"):
+        load(tmp_path / "a")
+    write_split(tmp_path / "b", "test", SOUND, LABELS)
+    with pytest.raises(ValueError, match=r"there is no train split; found: test. The rule"):
+        load(tmp_path / "b")
+
+
+def test_validation_serves_as_test_where_there_is_none(tmp_path):
+    write_split(tmp_path, "train", SOUND, LABELS)
+    write_split(tmp_path, "validation", [png(77)] * 2, [0, 1])
+    data = load(tmp_path)
+    assert data.test.images.unique().tolist() == [77]
+    assert (len(data.train), len(data.validation)) == (4, 2)
+    assert data.validation_rule.startswith("0.1 of train")
+
+
+def test_a_given_validation_split_is_kept(tmp_path):
+    write_split(write_pair(tmp_path, SOUND, LABELS), "validation", [png(77)] * 2, [0, 1])
+    data = load(tmp_path)
+    assert data.validation.images.unique().tolist() == [77]
+    assert len(data.train) == 6
+    assert data.validation_rule == "given by the source"
+
+
+def test_columns_must_be_plain(tmp_path):
+    second = (pa.array([0] * 6), {"_type": "ClassLabel", "names": CLASSES})
+    write_split(tmp_path / "two", "train", SOUND, LABELS, coarse=second)
+    write_split(tmp_path / "two", "test", SOUND, LABELS, coarse=second)
+    with pytest.raises(
+        ValueError, match=r"2 ClassLabel columns; columns: image \(Image\), label \(ClassLabel\), coarse"
+    ):
+        load(tmp_path / "two")
+    (tmp_path / "none").mkdir()
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "none" / f"{split}.parquet")
+    with pytest.raises(ValueError, match=r"no Image column; columns: a \(int64\)"):
+        load(tmp_path / "none")
+
+
+def test_an_unreadable_folder_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty cannot be read as a data set.*Valid: parquet"):
+        load(tmp_path / "empty")
+
+
+def test_unknown_names_list_the_ways(tmp_path):
+    with pytest.raises(ValueError, match=r"Did you mean 'digits'.*a folder of parquet.*'uoft-cs/cifar10'"):
+        load("digit")
+    for missing in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "./nowhere", "../no/where"):
+        with pytest.raises(ValueError, match=r"there is no folder .*Valid: 'digits'"):
+            load(missing)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5])
+def test_the_validation_share_is_a_share(share):
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        load("digits", validation=share)
+
+
+def test_an_unreachable_hub_is_said_at_once():
+    code = """
+from skipway.data.sources import load
+for name in ("mnist", "owner/name:plain"):
+    try: load(name)
+    except OSError as error: print(error)
+"""
+    start = time.perf_counter()
+    # A closed port of this machine stands for a network that does not answer.
+    said = in_new_process(code, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="0")
+    assert time.perf_counter() - start < 20
+    first, second = said.splitlines()
+    assert "'ylecun/mnist'" in first
+    assert "'owner/name:plain'" in second
+    assert all("'digits' and a local folder of parquet or image files work offline" in line for line in (first, second))
+
+
+def test_an_unreachable_hub_leaves_what_was_decoded(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path))
+    given = read_digits()
+    cache.recall(cache.Key("mnist", "hub ylecun/mnist", "a commit"), lambda: given)
+    data = load("mnist")  # the tests' setting HF_HUB_OFFLINE keeps the Hub out of reach
+    assert (data.name, data.fingerprint) == ("mnist", given.fingerprint)
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def test_hold_out_is_stratified_and_seeded():
+    labels = torch.tensor([0] * 50 + [1] * 23 + [3] * 2)[torch.randperm(75, generator=torch.Generator().manual_seed(1))]
+    before = torch.get_rng_state()
+    kept, held = hold_out(labels, 0.1, seed=5)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(75))
+    assert torch.equal(kept, kept.sort().values)
+    assert torch.equal(held, held.sort().values)
+    assert torch.bincount(labels[held]).tolist() == [5, 2, 0, 1]
+    assert torch.equal(held, hold_out(labels, 0.1, seed=5)[1])
+    assert not torch.equal(held, hold_out(labels, 0.1, seed=6)[1])
+
+
+def test_hold_out_keeps_one_of_each_class():
+    kept, _ = hold_out(torch.tensor([0, 0, 1, 1, 1]), 0.95, seed=0)
+    assert torch.bincount(torch.tensor([0, 0, 1, 1, 1])[kept]).tolist() == [1, 1]
+    with pytest.raises(ValueError, match="class 1 has one sample"):
+        hold_out(torch.tensor([0, 0, 1]), 0.5, seed=0)
+
+
+def test_hold_out_exactly_hits_the_total():
+    labels = torch.tensor([0] * 5 + [1] * 5 + [2] * 4)
+    for total in range(15):
+        kept, held = hold_out_exactly(labels, total, seed=0)
+        assert (len(kept), len(held)) == (14 - total, total)
+        share = torch.bincount(labels[held], minlength=3) - torch.tensor([5, 5, 4]) * total / 14
+        assert share.abs().max() < 1
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path):
+    def of(name: str, images: list = SOUND, labels: list = LABELS, **more) -> str:
+        return load(write_pair(tmp_path / name, images, labels, **more)).fingerprint
+
+    first = of("a")
+    assert len(first) == 64
+    assert of("elsewhere") == first
+    assert load(tmp_path / "a", split_seed=9).fingerprint == first
+    assert of("pixel", with_row(3, png(99))) != first
+    assert of("labels", labels=[1, 0, 0, 1, 0, 1]) != first
+    assert of("names", classes=["cat", "cow"]) != first
+
+
+# --- cache -----------------------------------------------------------------------------------------------------------
+
+OPEN_AGAIN = """
+import sys
+from skipway.data.sources import load
+data = load(sys.argv[1])
+print(data.fingerprint, sorted({"datasets", "sklearn", "PIL", "pyarrow"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SKIPWAY_CACHE", str(folder))
+    return folder
+
+
+def test_a_second_load_imports_no_decoder(tmp_path, own_cache):
+    folder = write_pair(tmp_path / "pets", SOUND, LABELS)
+    for source in ("digits", folder):
+        first = load(source).fingerprint
+        assert in_new_process(OPEN_AGAIN, source).split(maxsplit=1) == [first, "[]\n"]
+
+
+def test_the_cache_follows_the_folder(tmp_path, own_cache):
+    folder = write_pair(tmp_path / "pets", SOUND, LABELS)
+    old = load(folder).fingerprint
+    write_split(folder, "test", [png(200)] * 2, [0, 1])
+    assert load(folder).fingerprint != old
+    assert len(list(own_cache.glob("*.safetensors"))) == 1  # the state that was is not kept
+
+
+@pytest.mark.parametrize("damage", ["cut short", "overwritten", "older format"])
+def test_a_cache_file_that_cannot_be_used_is_made_again(own_cache, monkeypatch, damage):
+    before = load("digits")
+    (file,) = own_cache.glob("*.safetensors")
+    content = file.read_bytes()
+    if damage == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "overwritten":
+        file.write_bytes(b"\xff" * 1000)
+    else:
+        file.write_bytes(content.replace(b'"format":"1"', b'"format":"0"'))
+        assert file.read_bytes() != content
+    assert load("digits").fingerprint == before.fingerprint
+    assert file.read_bytes() == content
+
+
+def test_tensors_are_mapped_and_private(own_cache):
+    first = load("digits")
+    (file,) = own_cache.glob("*.safetensors")
+    content = file.read_bytes()
+    first.train.images.fill_(0)
+    assert file.read_bytes() == content
+    assert load("digits").train.images.any()
+
+
+def test_two_processes_at_once_decode_once(tmp_path, own_cache):
+    folder = write_pair(tmp_path / "pets", [png(1)] * 2000, [0, 1] * 1000)
+    command = [sys.executable, "-c", OPEN_AGAIN, str(folder)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0].split(maxsplit=1) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert said[0][0] == said[1][0]
+    assert sorted(modules == "[]\n" for _, modules in said) == [False, True]
+    assert [file.suffix for file in own_cache.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OSError, match=r"cannot be written. Set SKIPWAY_CACHE"):
+        load("digits")
+
+
+# --- preprocessing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pixel", "channel"])
+def test_preprocessing_centres_the_training_images(kind):
+    data = load("digits")
+    prepared = Preprocess.fit(data, kind)
+    x = data.train.images.double() / 16
+    expected = x - x.mean(0) if kind == "pixel" else (x - x.mean()) / x.std(correction=0)
+    got = prepared(data.train.images)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        prepared(data.test.images.unflatten(0, (6, 60))).flatten(0, 1), prepared(data.test.images)
+    )
+
+
+def test_preprocessing_reads_the_training_split_alone(tmp_path):
+    write_split(tmp_path, "train", [png(51)] * 6, LABELS)
+    write_split(tmp_path, "test", [png(255)] * 2, [0, 1])
+    prepared = Preprocess.fit(load(tmp_path), "pixel")
+    torch.testing.assert_close(prepared.mean, torch.full((1, 5, 6), 0.2))
+
+
+def test_a_constant_channel_stays_finite(tmp_path):
+    prepared = Preprocess.fit(load(write_pair(tmp_path, [png(51)] * 6, LABELS)), "channel")
+    assert prepared.std.tolist() == [1.0]
+    assert prepared(torch.full((1, 1, 5, 6), 51, dtype=torch.uint8)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["pixel", "channel"])
+def test_preprocessing_survives_json_exactly(kind):
+    prepared = Preprocess.fit(load("digits"), kind)
+    again = Preprocess.from_dict(json.loads(json.dumps(prepared.to_dict())))
+    assert (again.kind, again.scale) == (kind, 16)
+    assert torch.equal(again.mean, prepared.mean)
+    assert torch.equal(again.std, prepared.std)
+
+
+def test_unknown_preprocessing_lists_the_valid():
+    with pytest.raises(ValueError, match=r"unknown preprocessing 'zca'. Valid: pixel, channel"):
+        Preprocess.fit(load("digits"), "zca")
