@@ -86,7 +86,13 @@ def made(
             "cells": cells,
             "chosen": chosen,
             "failures": {cell["id"]: "RuntimeError: out of memory" for cell in cells if among(cell, failed)},
-            "environment": {"skipway": "0.1.0", "torch": "2.13.0", "python": "3.12.1", "platform": "Linux", "device": "cpu"},
+            "environment": {
+                "skipway": "0.1.0",
+                "torch": "2.13.0",
+                "python": "3.12.1",
+                "platform": "Linux",
+                "device": "cpu",
+            },
             "choices": {"workers": 2, "threads": 1},
             "seconds": 71.2,
             "started": "2026-03-01T10:00:00+00:00",
@@ -144,7 +150,13 @@ def _add(batch, cell, diverged, rates, draw) -> None:
             "status": "diverged" if diverged else "done",
             "reason": "the loss was not finite at step 37" if diverged else None,
             "cell": {key: cell[key] for key in ("gate", "depth", "learning_rate", "seed")},
-            "net": {"name": f"{gate}-dense-{depth}", "parameters": 5100 * depth, "blocks": blocks, "body": "dense", "settings": {}},
+            "net": {
+                "name": f"{gate}-dense-{depth}",
+                "parameters": 5100 * depth,
+                "blocks": blocks,
+                "body": "dense",
+                "settings": {},
+            },
             "metrics": metrics,
             "identity": {"data": "d1617"},
             "config": {"steps": 300},
@@ -165,7 +177,9 @@ def _probes(gate: str, blocks: int, draw, moments) -> list[dict]:
         for layer in range(blocks + 2):
             kind = "stem" if layer == 0 else "head" if layer == blocks + 1 else "block"
             bias = 1 / (1 + blocks)
-            transform = {"plain": 1.0, "residual": 1.0}.get(family, bias if moment == "start" else bias * (1.5 - layer / (blocks + 1)))
+            transform = {"plain": 1.0, "residual": 1.0}.get(
+                family, bias if moment == "start" else bias * (1.5 - layer / (blocks + 1))
+            )
             rows.append(
                 {
                     "moment": moment,
@@ -177,7 +191,9 @@ def _probes(gate: str, blocks: int, draw, moments) -> list[dict]:
                     "gradient_norm": 0.02 * math.exp(-fade * (blocks - layer) + draw.gauss(0, 0.1)),
                     "weight_gradient_norm": 0.05,
                     "transform_mean": transform if kind == "block" else None,
-                    "carry_mean": {"plain": 0.0, "residual": 1.0}.get(family, 1 - transform) if kind == "block" else None,
+                    "carry_mean": {"plain": 0.0, "residual": 1.0}.get(family, 1 - transform)
+                    if kind == "block"
+                    else None,
                 }
             )
     return rows

@@ -94,7 +94,8 @@ class BatchStream:
                 raise ValueError(f"the saved stream has {name} {state[name]}, this one {value}; they must be equal.")
         self._ahead = state["ahead"].to(self._ahead.device)
         for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.set_state(saved.cpu())
+            # A copy, because torch 2.13 ignores a view's offset here and reads another generator's state, or crashes.
+            generator.set_state(saved.cpu().clone())
 
     def _permutations(self) -> Tensor:
         """One more permutation of the split for each distinct seed, int64 (distinct seeds, N)."""

@@ -128,7 +128,7 @@ def _write(path: Path, given: Given) -> None:
         "splits": json.dumps(list(given.splits)),
         "fingerprint": given.fingerprint,
     }
-    side = path.with_name(f".{path.name}.{os.getpid()}")
+    side = path.with_name(f".{path.name}.part")  # one name: the lock is held, and what a kill left is overwritten
     try:
         save_file(tensors, side, metadata=about)
         with side.open("rb+") as file:

@@ -46,12 +46,11 @@ class LogAxis:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between two positive ones: 1, 2 and 5 of each decade, or one a decade, or one in every few."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    fine = [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in (1, 2, 5)]
-    inside = [value for value in fine if low <= value <= high]
-    if len(inside) <= most:
-        return inside or [float(f"{math.sqrt(low * high):.1e}")]
-    step = max(1, math.ceil((last - first) / most))
-    whole = [float(f"1e{power}") for power in range(first, last + 1) if power % step == 0]
-    return [value for value in whole if low <= value <= high]
+    """Round numbers between two positive ones, at most `most`: 1, 2, 5 of each decade, 1 and 3, 1, or one every few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        inside = [value for power in powers for digit in digits if low <= (value := float(f"{digit}e{power}")) <= high]
+        if len(inside) <= most:
+            return inside or [float(f"{math.sqrt(low * high):.1e}")]
+    step = math.ceil(len(powers) / most)
+    return [value for power in powers if power % step == 0 and low <= (value := float(f"1e{power}")) <= high]

@@ -53,7 +53,7 @@ def reach(summary: Summary, gate: str) -> Reach:
 
     * it diverges at every learning rate, or
     * its training error is at chance: at least 95 % of what guessing among equally likely classes gives, or
-    * its training loss is more than 10 times that of the best shallower net of its gate, and at least 0.1 nats above it.
+    * its training loss is more than 10 times that of its best shallower net, and at least 0.1 nats above it.
 
     Both halves of the last rule are needed. In the digits study plain's loss goes from 0.00024 at depth 5 to 0.0027 at
     depth 20: eleven times, and yet a net that fits every image. At depth 50 it is 0.69: 2,900 times, and a net that
@@ -85,7 +85,7 @@ def at_chance(group: Group, classes: int | None) -> bool:
 
 
 def trains_worse(group: Group, best: Group) -> bool:
-    """Whether a net that trains does so worse than a shallower one: 0.02 nats or more, and beyond the spread of seeds."""
+    """Whether a net trains, but worse than a shallower one: by 0.02 nats or more, and beyond the spread of seeds."""
     if group.depth <= best.depth or group.train_loss is None or best.train_loss is None:
         return False
     return _loss(group) - _loss(best) >= WORSE and differ(group.train_loss, best.train_loss) is not False

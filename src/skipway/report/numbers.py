@@ -8,7 +8,7 @@ MISSING = "–"
 
 
 def rounded(value: float | None, digits: int = 2) -> str:
-    """A number with `digits` significant digits: ``0.00024``, ``0.69``, ``2,800``, ``1.3e-9``; "–" where there is none."""
+    """A number with so many significant digits: ``0.00024``, ``0.69``, ``2,800``, ``1.3e-9``; "–" for None."""
     if value is None:
         return MISSING
     if value == 0:
@@ -22,7 +22,7 @@ def rounded(value: float | None, digits: int = 2) -> str:
 
 
 def plus_minus(mean: float, std: float | None, digits: int = 2) -> str:
-    """A mean and its standard deviation in the mean's digits: ``0.690 ± 0.043``; the mean alone where there is no spread."""
+    """A mean and its standard deviation to the same decimals, ``0.69 ± 0.04``; the mean alone without one."""
     if std is None:
         return rounded(mean, digits)
     largest = max(abs(mean), abs(std))

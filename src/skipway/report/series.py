@@ -1,4 +1,4 @@
-"""Rows behind the charts: mean over seeds, and thinned, so that the page of a very deep or a very wide study stays small."""
+"""Rows behind the charts: means over seeds, thinned, so that the page of a very deep or large study stays small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Line = list[Json]
 
 
 def sweep(infos: Sequence[Json], chosen: float | None) -> list[Json]:
-    """One gate and depth by learning rate: mean final validation loss of the seeds that did not diverge, and how many did."""
+    """One gate and depth by learning rate: final validation loss, mean of the seeds that did not diverge."""
     rows = []
     for rate in sorted({info["cell"]["learning_rate"] for info in infos}):
         here = [info for info in infos if info["cell"]["learning_rate"] == rate]
@@ -95,7 +95,7 @@ def layers(probes: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line
 
 
 def thinned(lines: Sequence[Line], by: str) -> list[Json]:
-    """Rows of all lines, each line with its first and last point and at most so many between that a chart stays light."""
+    """Rows of all lines; of long lines the first point, the last, and so many between that a chart stays light."""
     room = max(20, min(POINTS_A_LINE, ROWS_A_CHART // max(1, len(lines))))
     return [row for line in lines for row in _every(sorted(line, key=lambda row: row[by]), room)]
 

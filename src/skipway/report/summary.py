@@ -52,6 +52,8 @@ class Group:
     diverged: int = 0
     failed: int = 0
     """Trainings that ended by an exception; they are tried again when the study is started again."""
+    every_rate_diverged: bool = False
+    """Whether at every learning rate at least one seed diverged, so that none can be chosen."""
     reasons: tuple[str, ...] = ()
     """Why trainings diverged or failed, each reason once."""
     train_loss: Mean | None = None
@@ -73,15 +75,18 @@ class Group:
         """Whether there is a result, none because every learning rate diverged, or none yet."""
         if self.learning_rate is not None and self.train_loss is not None:
             return "done"
-        return "diverged" if self.finished == self.cells == self.diverged else "unfinished"
+        return "diverged" if self.finished == self.cells and self.every_rate_diverged else "unfinished"
 
     @property
     def note(self) -> str:
         """What a reader of this row must know besides its numbers; empty if nothing."""
         why = f": {self.reasons[0]}" if self.reasons else ""
         if self.state == "diverged":
-            return f"diverged at every learning rate{why}"
+            some = "" if self.diverged == self.cells else f" ({self.diverged} of {self.cells} trainings)"
+            return f"diverged at every learning rate{some}{why}"
         if self.state == "unfinished":
+            if self.finished == self.cells:
+                return "all trainings are in, but the study ended before choosing a learning rate: start it again"
             failed = f", {self.failed} failed{why}" if self.failed else ""
             return f"not finished: {self.finished} of {self.cells} trainings in{failed}"
         return f"{self.diverged} of {self.cells} trainings diverged{why}" if self.diverged else ""
@@ -195,6 +200,8 @@ def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -
         finished=len(infos),
         diverged=len(diverged),
         failed=len(failed),
+        every_rate_diverged={info["cell"]["learning_rate"] for info in diverged}
+        == {cell["learning_rate"] for cell in cells},
         reasons=tuple(dict.fromkeys([info["reason"] for info in diverged if info.get("reason")] + failed)),
         train_loss=mean("train_loss"),
         train_error=mean("train_error"),

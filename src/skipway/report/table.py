@@ -28,7 +28,7 @@ class Column:
 
 
 def columns(summary: Summary) -> list[Column]:
-    """The columns that this study fills: none about gates where no gate opens or closes, no notes where there are none."""
+    """The columns that this study fills: gates only where one opens or closes, notes only where there are some."""
     shown = [*_identity(), *_results(), *_inside()]
     groups = summary.groups
     if not any(group.train_error or group.validation_error or group.test_error for group in groups):
@@ -36,18 +36,22 @@ def columns(summary: Summary) -> list[Column]:
     if not any(_gated(group) for group in groups):
         shown = [column for column in shown if column.short != "Gate\nT"]
     if any(group.note for group in groups):
-        shown.append(Column("Note", "diverged, failed or missing trainings", lambda group: group.note, "Note", text=True))
+        shown.append(
+            Column("Note", "diverged, failed or missing trainings", lambda group: group.note, "Note", text=True)
+        )
     return shown
 
 
 def _identity() -> list[Column]:
     return [
-        Column("Gate", "how a block mixes its input with its body's output", lambda group: group.gate, "Gate", text=True),
+        Column(
+            "Gate", "how a block mixes its input with its body's output", lambda group: group.gate, "Gate", text=True
+        ),
         Column("Depth", "layers, as the net's family counts them", lambda group: f"{group.depth:,}", "Depth"),
         Column("Parameters", "trained numbers in the net", lambda group: _whole(group.parameters), "Para-\nmeters"),
         Column(
             "Best learning rate",
-            "the one with the lowest mean validation loss",
+            "the one with the lowest mean validation loss, among those at which no seed diverged",
             lambda group: MISSING if group.learning_rate is None else f"{group.learning_rate:g}",
             "Best\nrate",
         ),
@@ -118,7 +122,10 @@ def table(summary: Summary) -> Table:
     for gate in summary.gates:
         for group in summary.of(gate):
             # Text, not strings: a gate's specification may hold brackets, which rich would read as markup.
-            cells = (Text(column.cell(group).split(" ± ")[0] if "loss" in column.short else column.cell(group)) for column in shown)
+            cells = (
+                Text(column.cell(group).split(" ± ")[0] if "loss" in column.short else column.cell(group))
+                for column in shown
+            )
             made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 THEME = "skipway"
@@ -15,25 +17,47 @@ DEPTHS = ["#d9920f", "#d0603f", "#a8437f", "#6c5bd0"]
 INK, SOFT, LINE = "#1b1d22", "#5a5f6b", "#e3e5ea"
 
 
+_LABEL = {
+    "labelColor": SOFT,
+    "titleColor": SOFT,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+}
+CONFIG: Any = {
+    "aria": False,  # the page describes each figure once; Vega's roles would read out every point
+    "background": "white",
+    "font": FONT,
+    "padding": 8,
+    "view": {"stroke": None},
+    "title": {
+        "anchor": "start",
+        "fontSize": 16,
+        "fontWeight": 600,
+        "color": INK,
+        "subtitleColor": SOFT,
+        "subtitleFontSize": 12,
+        "offset": 12,
+    },
+    "axis": {**_LABEL, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "titlePadding": 8},
+    "header": {"labelColor": INK, "labelFontSize": 13, "labelFontWeight": 600, "labelAnchor": "start"},
+    "legend": {
+        **_LABEL,
+        "orient": "top",
+        "titleOrient": "left",
+        "symbolStrokeWidth": 2.5,
+        "symbolSize": 90,
+        "symbolOpacity": 1,
+    },
+    "facet": {"spacing": {"row": 52, "column": 24}},
+    "range": {"category": GATES, "symbol": ["circle", "square", "triangle-up", "diamond"]},
+}
+
+
 @alt.theme.register(THEME, enable=False)
 def theme() -> alt.theme.ThemeConfig:
-    """Altair's hook: the configuration of all charts."""
-    label = {"labelColor": SOFT, "titleColor": SOFT, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
-    return {
-        "config": {
-            "aria": False,  # the page describes each figure once; Vega's roles would read out every point
-            "background": "white",
-            "font": FONT,
-            "padding": 8,
-            "view": {"stroke": None},
-            "title": {"anchor": "start", "fontSize": 16, "fontWeight": 600, "color": INK, "subtitleColor": SOFT, "subtitleFontSize": 12, "offset": 12},
-            "axis": {**label, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE, "titlePadding": 8},
-            "header": {"labelColor": INK, "labelFontSize": 13, "labelFontWeight": 600, "labelAnchor": "start"},
-            "legend": {**label, "orient": "top", "titleOrient": "left", "symbolStrokeWidth": 2.5, "symbolSize": 90, "symbolOpacity": 1},
-            "facet": {"spacing": 24},
-            "range": {"category": GATES, "symbol": ["circle", "square", "triangle-up", "diamond"]},
-        }
-    }
+    """Altair's hook."""
+    return {"config": CONFIG}
 
 
 def depth_colours(number: int) -> list[str]:

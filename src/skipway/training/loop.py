@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipway.training.evaluate import Scores, cross_entropy, error_rate
-from skipway.training.optim import clip_gradients, make_optimizer, set_rates
+from skipway.training.optim import make_update
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas
 
@@ -67,7 +67,7 @@ def train(
         hooks: called in their order.
     """
     device = next(net.parameters()).device
-    optimizer = make_optimizer(net, recipe)
+    update = make_update(net, recipe)
     base = torch.tensor(rates, dtype=torch.float32, device=device)
     ends = _interval_ends(steps, intervals)
     meter = _Meter(net.count, device)
@@ -76,20 +76,17 @@ def train(
     for hook in hooks:
         hook.on_start(net)
     for step in range(1, steps + 1):
-        factor = recipe.rate_factor(step - 1, steps)
-        set_rates(optimizer, base * factor)
+        rates_now = base * recipe.rate_factor(step - 1, steps)
         x, y = next(stream)
         scores = net(x)
         losses = cross_entropy(scores, y)
-        optimizer.zero_grad(set_to_none=True)
+        net.zero_grad()
         # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
         losses.sum().backward()
-        if recipe.clip is not None:
-            clip_gradients(net, recipe.clip)
-        optimizer.step()
+        update.step(rates_now)
         meter.add(step, losses.detach(), error_rate(scores.detach(), y))
         if step in ends:
-            found = _rows(step, epoch_steps, base * factor, meter.take(), validate(net))
+            found = _rows(step, epoch_steps, rates_now, meter.take(), validate(net))
             for own, row in zip(rows, found, strict=True):
                 own.append(row)
             for hook in hooks:

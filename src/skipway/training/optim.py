@@ -1,13 +1,12 @@
-"""Optimizers for a stack of replicas, each with a learning rate and a clipping of its own.
+"""Updates: clip the gradient, move the weights. torch's optimizers for one net; for a stack, the same rules on a matrix.
 
-torch's own optimizers know one learning rate a parameter group; here it is a vector over the replicas. The arithmetic is
-theirs, step for step, which the tests hold.
+A stack's weights are one matrix with a row for each replica (`skipway.training.replicas.Stack`), so a learning rate and a
+largest gradient norm for each replica are a column beside it. The arithmetic is torch's, which the tests hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,115 +14,111 @@ from torch import Tensor, nn
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, Stack
 
-
-def make_optimizer(net: Replicas, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer: torch's for a single net, this file's for a stack. `set_rates` gives learning rates."""
-    parameters = list(net.parameters())
-    if isinstance(net, Stack):
-        kind = StackSGD if recipe.optimizer == "sgd" else StackAdamW
-        return kind(parameters, net.count, recipe)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=0.0,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )
-    betas = (recipe.momentum, recipe.beta2)
-    return torch.optim.AdamW(parameters, lr=0.0, betas=betas, weight_decay=recipe.weight_decay)
+# Columns updated at a time: what they touch stays in a core's cache from one operation to the next.
+_CHUNK_BYTES = 2**18
 
 
-def set_rates(optimizer: torch.optim.Optimizer, rates: Tensor) -> None:
-    """Give every replica its learning rate for the next step, (replicas,)."""
-    for group in optimizer.param_groups:
-        group["lr"] = rates if isinstance(optimizer, _StackOptimizer) else float(rates[0])
+class Update(Protocol):
+    """One step from gradients to weights."""
+
+    def step(self, rates: Tensor) -> None:
+        """Clip each replica's gradient, then move its weights by its learning rate, (replicas,)."""
 
 
-@torch.no_grad()
-def clip_gradients(net: Replicas, largest: float) -> Tensor:
-    """Scale each replica's gradient to at most a norm, as `torch.nn.utils.clip_grad_norm_` does for one net.
-
-    Returns:
-        The norms before, (replicas,). A replica whose norm is not finite is left as it is, and its neighbours too.
-    """
-    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+def make_update(net: Replicas, recipe: Recipe) -> Update:
+    """The recipe's optimizer and clipping for a stack, or for a single net of any kind."""
     if not isinstance(net, Stack):
-        return nn.utils.clip_grad_norm_(net.parameters(), largest).reshape(1)
-    norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)
-    factors = (largest / (norms + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, [_spread(factors, g) for g in gradients])
-    return norms
+        return SingleUpdate(net, recipe)
+    return StackSGD(net, recipe) if recipe.optimizer == "sgd" else StackAdamW(net, recipe)
 
 
-class _StackOptimizer(torch.optim.Optimizer):
-    def __init__(self, parameters: list[nn.Parameter], count: int, recipe: Recipe) -> None:
-        defaults = {"lr": torch.zeros(count), "weight_decay": recipe.weight_decay}
-        super().__init__(parameters, defaults)
-        self.recipe = recipe
+class SingleUpdate:
+    """One net, by torch's own optimizers."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
+        self._parameters, self._clip = list(net.parameters()), recipe.clip
+        common: dict[str, Any] = {"lr": 0.0, "weight_decay": recipe.weight_decay}
+        self.optimizer: torch.optim.Optimizer
+        if recipe.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(
+                self._parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common
+            )
+        else:
+            self.optimizer = torch.optim.AdamW(self._parameters, betas=(recipe.momentum, recipe.beta2), **common)
+
+    def step(self, rates: Tensor) -> None:
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(rates[0])
+        self.optimizer.step()
+
+
+class StackUpdate:
+    """What the rules for stacks share: gradients gathered into a matrix, clipped row by row, applied piece by piece."""
+
+    def __init__(self, net: Stack, recipe: Recipe) -> None:
+        self._net, self._recipe = net, recipe
+        self._gradient = torch.zeros_like(net.rows)
+        self._chunk = max(1, _CHUNK_BYTES // (4 * net.count))
+        self.steps = 0
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        assert closure is None
-        for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._update(parameters, [cast(Tensor, p.grad) for p in parameters], group)
+    def step(self, rates: Tensor) -> None:
+        self.steps += 1
+        torch.cat([_gradient(p).flatten(1) for p in self._net.parameters()], dim=1, out=self._gradient)
+        factors, rates = self._factors(), rates[:, None]
+        for start in range(0, self._gradient.shape[1], self._chunk):
+            columns = slice(start, start + self._chunk)
+            gradient = self._gradient[:, columns]
+            if factors is not None:
+                gradient.mul_(factors)
+            self._rule(self._net.rows[:, columns], gradient, rates, columns)
 
-    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
+    def _factors(self) -> Tensor | None:
+        """As `torch.nn.utils.clip_grad_norm_`, a row at a time: a norm that is not finite spoils its own row alone."""
+        if self._recipe.clip is None:
+            return None
+        norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
+        return (self._recipe.clip / (norms + 1e-6)).clamp_(max=1.0)
+
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
         raise AssertionError("a subclass gives the rule")
 
-    def _buffers(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
-        for p in parameters:
-            self.state[p].setdefault(name, torch.zeros_like(p))
-        return [self.state[p][name] for p in parameters]
+
+class StackSGD(StackUpdate):
+    """`torch.optim.SGD` with a learning rate for each row."""
+
+    def __init__(self, net: Stack, recipe: Recipe) -> None:
+        super().__init__(net, recipe)
+        self.velocity = torch.zeros_like(net.rows)
+
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
+        recipe = self._recipe
+        if recipe.weight_decay:
+            gradient.add_(weights, alpha=recipe.weight_decay)
+        if recipe.momentum:
+            velocity = self.velocity[:, columns].mul_(recipe.momentum).add_(gradient)
+            gradient = gradient.add_(velocity, alpha=recipe.momentum) if recipe.nesterov else velocity
+        weights.addcmul_(gradient, rates, value=-1)
 
 
-class StackSGD(_StackOptimizer):
-    """`torch.optim.SGD` with a learning rate for each replica."""
+class StackAdamW(StackUpdate):
+    """`torch.optim.AdamW` with a learning rate for each row."""
 
-    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        momentum = self.recipe.momentum
-        if group["weight_decay"]:
-            gradients = _list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
-        if momentum:
-            velocity = self._buffers("momentum_buffer", parameters)
-            torch._foreach_mul_(velocity, momentum)
-            torch._foreach_add_(velocity, gradients)
-            if self.recipe.nesterov:
-                gradients = _list(torch._foreach_add(gradients, velocity, alpha=momentum))
-            else:
-                gradients = velocity
-        rates = [_spread(-group["lr"], p) for p in parameters]
-        torch._foreach_addcmul_(parameters, gradients, rates)
+    def __init__(self, net: Stack, recipe: Recipe) -> None:
+        super().__init__(net, recipe)
+        self.mean, self.square = torch.zeros_like(net.rows), torch.zeros_like(net.rows)
+
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
+        beta1, beta2, epsilon = self._recipe.momentum, self._recipe.beta2, 1e-8
+        mean = self.mean[:, columns].lerp_(gradient, 1 - beta1)
+        square = self.square[:, columns].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        root = square.sqrt().div_((1 - beta2**self.steps) ** 0.5).add_(epsilon)
+        if self._recipe.weight_decay:
+            weights.mul_(1 - rates * self._recipe.weight_decay)
+        weights.addcmul_(mean / root, rates, value=-1 / (1 - beta1**self.steps))
 
 
-class StackAdamW(_StackOptimizer):
-    """`torch.optim.AdamW` with a learning rate for each replica."""
-
-    def _update(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> None:
-        beta1, beta2, epsilon = self.recipe.momentum, self.recipe.beta2, 1e-8
-        group["step"] = step = group.get("step", 0) + 1
-        mean = self._buffers("exp_avg", parameters)
-        square = self._buffers("exp_avg_sq", parameters)
-        torch._foreach_lerp_(mean, gradients, 1 - beta1)
-        torch._foreach_mul_(square, beta2)
-        torch._foreach_addcmul_(square, gradients, gradients, value=1 - beta2)
-        root = _list(torch._foreach_sqrt(square))
-        torch._foreach_div_(root, (1 - beta2**step) ** 0.5)
-        torch._foreach_add_(root, epsilon)
-        rates = [_spread(group["lr"], p) for p in parameters]
-        if group["weight_decay"]:
-            torch._foreach_mul_(parameters, [1 - rate * group["weight_decay"] for rate in rates])
-        update = _list(torch._foreach_div(mean, root))
-        torch._foreach_mul_(update, [rate / (1 - beta1**step) for rate in rates])
-        torch._foreach_sub_(parameters, update)
-
-
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """(replicas,) as (replicas, 1, 1, ...), to broadcast against a stacked parameter."""
-    return values.view(-1, *(1,) * (like.dim() - 1))
-
-
-def _list(tensors: Any) -> list[Tensor]:
-    return list(tensors)
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -65,6 +65,9 @@ class Single(Replicas):
 class Stack(Replicas):
     """Nets of one architecture as one batched computation.
 
+    Attributes:
+        rows: all weights, (replicas, weights of one net); the parameters are views of it.
+
     Raises:
         ValueError: if the nets' parameters differ in name or shape, or if something in them cannot be stacked
             (`why_not_stackable` says what).
@@ -81,6 +84,22 @@ class Stack(Replicas):
         self.count = len(nets)
         self._template = [nets[0]]  # in a list: not a submodule
         self.net = _stacked(nets)
+        self.rows = self._join()
+
+    def _join(self) -> Tensor:
+        """Lay all weights into one matrix, (replicas, weights of one net), of which the parameters are views."""
+        rows = torch.cat([p.detach().flatten(1) for p in self.parameters()], dim=1)
+        start = 0
+        for p in self.parameters():
+            size = p[0].numel()
+            p.data = rows[:, start : start + size].view(p.shape)
+            start += size
+        return rows
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
+        super()._apply(fn, recurse)
+        self.rows = self._join()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.net(x))

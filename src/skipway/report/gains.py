@@ -1,0 +1,112 @@
+"""Sentences on what a skip gains in test error, and on where more depth stops paying."""
+
+from __future__ import annotations
+
+from skipway.report.findings import Reach, differ, grain, is_plain, pays_until
+from skipway.report.numbers import counted, listed, percent
+from skipway.report.summary import Group, Summary
+
+
+def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
+    """Whether a skip gains anything at the shallowest depth, where the plain net trains too."""
+    if not summary.depths:
+        return []
+    depth = summary.depths[0]
+    plain, others = _against_plain(summary, depth)
+    trains = any(plain in found.trained for found in reaches)
+    if plain is None or not others or not trains:
+        return []
+    start = f"At depth {depth}, where {plain.gate} trains too, test errors are {_errors([plain, *others])}: "
+    return [start + _compared(plain, others, grain(summary, "test")) + "."]
+
+
+def deep(summary: Summary) -> list[str]:
+    """What a skip gains at the deepest depth, if that is not also the shallowest."""
+    if len(summary.depths) < 2:
+        return []
+    depth = summary.depths[-1]
+    here = summary.at(depth)
+    plain, others = _against_plain(summary, depth)
+    if plain is None or not others:
+        diverged = [group.gate for group in here if is_plain(group.gate) and group.state == "diverged"]
+        if diverged and others:
+            return [
+                f"At depth {depth}, where {diverged[0]} gives no net at all, the test errors are {_errors(others)}."
+            ]
+        return []
+    start = f"At depth {depth} test errors are {_errors([plain, *others])}: "
+    return [start + _compared(plain, others, grain(summary, "test")) + "."]
+
+
+def _against_plain(summary: Summary, depth: int) -> tuple[Group | None, list[Group]]:
+    measured = [group for group in summary.at(depth) if group.test_error]
+    plain = next((group for group in measured if is_plain(group.gate)), None)
+    return plain, [group for group in measured if not is_plain(group.gate)]
+
+
+def _compared(plain: Group, others: list[Group], step: float) -> str:
+    """Who differs from plain beyond the spread of the seeds."""
+    if plain.test_error is None:
+        return ""
+    better: list[str] = []
+    worse: list[str] = []
+    same: list[str] = []
+    unknown: list[str] = []
+    for group in others:
+        if group.test_error is None:
+            continue
+        apart = differ(group.test_error, plain.test_error, step)
+        lower = group.test_error.value < plain.test_error.value
+        kind = unknown if apart is None else same if not apart else better if lower else worse
+        kind.append(group.gate)
+    seeds = counted(plain.test_error.n, "seed")
+    parts = []
+    if better:
+        parts.append(f"{_are(better)} better than {plain.gate} beyond the spread of {seeds}")
+    if worse:
+        parts.append(f"{_are(worse)} worse than {plain.gate} beyond the spread of {seeds}")
+    if same:
+        between = "" if not (better or worse) else f" between {plain.gate} and {listed(same)}"
+        parts.append(f"no difference{between} beyond the spread of {seeds}")
+    if unknown:
+        parts.append("from a single seed, so how much of that is chance cannot be told")
+    return "; ".join(parts)
+
+
+def pays(summary: Summary) -> list[str]:
+    """Up to which depth more depth lowers the validation error."""
+    until: dict[int, list[str]] = {}
+    still: list[str] = []
+    for gate in summary.gates:
+        group = pays_until(summary, gate)
+        if group is None or group.validation_error is None:
+            continue
+        text = f"{gate} (validation error {percent(group.validation_error.value)})"
+        if group is summary.of(gate)[-1]:
+            still.append(f"depth {group.depth} with {text}")
+        else:
+            until.setdefault(group.depth, []).append(text)
+    sentences = []
+    if until:
+        parts = [f"depth {depth} with {listed(texts)}" for depth, texts in sorted(until.items())]
+        sentences.append(
+            f"More depth stops paying at {listed(parts)}: no deeper net of that gate has a validation error lower than "
+            "that beyond the spread of the seeds."
+        )
+    if still:
+        sentences.append(f"More depth still pays at {listed(still)}, the deepest studied.")
+    return sentences
+
+
+def _errors(groups: list[Group]) -> str:
+    return listed(
+        [
+            f"{percent(group.test_error.value, group.test_error.std)} with {group.gate}"
+            for group in groups
+            if group.test_error
+        ]
+    )
+
+
+def _are(gates: list[str]) -> str:
+    return f"{listed(gates)} {'is' if len(gates) == 1 else 'are'}"
