@@ -16,19 +16,38 @@ if TYPE_CHECKING:
     from skipway.gates import Gate as Gate
     from skipway.gates import Site as Site
     from skipway.nets.registry import build as build
+    from skipway.nets.weights import load_net as load_net
+    from skipway.probe.handles import override_flows as override_flows
+    from skipway.probe.handles import read_flows as read_flows
+    from skipway.probe.lesion import lesion as lesion
+    from skipway.report.page import write as write_report
+    from skipway.report.query import query as query
+    from skipway.rundir import Study as Study
     from skipway.skip import Highway as Highway
     from skipway.skip import Residual as Residual
     from skipway.skip import Skip as Skip
+    from skipway.studies.api import study as study
+    from skipway.training.recipe import Recipe as Recipe
 
+# Where each public name lives, and its name there.
 _HOMES = {
-    "Flow": "skipway.gates",
-    "Gate": "skipway.gates",
-    "Site": "skipway.gates",
-    "Skip": "skipway.skip",
-    "Residual": "skipway.skip",
-    "Highway": "skipway.skip",
-    "build": "skipway.nets.registry",
-    "load": "skipway.data.sources",
+    "Flow": "skipway.gates:Flow",
+    "Gate": "skipway.gates:Gate",
+    "Highway": "skipway.skip:Highway",
+    "Recipe": "skipway.training.recipe:Recipe",
+    "Residual": "skipway.skip:Residual",
+    "Site": "skipway.gates:Site",
+    "Skip": "skipway.skip:Skip",
+    "Study": "skipway.rundir:Study",
+    "build": "skipway.nets.registry:build",
+    "lesion": "skipway.probe.lesion:lesion",
+    "load": "skipway.data.sources:load",
+    "load_net": "skipway.nets.weights:load_net",
+    "override_flows": "skipway.probe.handles:override_flows",
+    "query": "skipway.report.query:query",
+    "read_flows": "skipway.probe.handles:read_flows",
+    "study": "skipway.studies.api:study",
+    "write_report": "skipway.report.page:write",
 }
 
 __all__ = sorted(_HOMES)
@@ -37,7 +56,8 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'skipway' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -110,9 +110,7 @@ class Site:
         kernel = self.kernel if kernel is None else kernel
         if kernel % 2 == 0:
             raise ValueError(f"a gate's kernel must be odd, so that padding keeps the size; it is {kernel}.")
-        conv = _CONVS[self.kind](
-            features, out_features, kernel, stride=self.stride, padding=kernel // 2, bias=bias
-        )
+        conv = _CONVS[self.kind](features, out_features, kernel, stride=self.stride, padding=kernel // 2, bias=bias)
         return cast(nn.Conv1d, conv)
 
     def parameter(self, value: float) -> nn.Parameter:
@@ -376,13 +374,19 @@ def _space(kind: Kind) -> int:
 
 
 def _width(layer: nn.Module | None, end: str) -> int | None:
-    return None if layer is None else int(getattr(layer, f"{end}_features" if isinstance(layer, nn.Linear) else f"{end}_channels"))
+    return (
+        None
+        if layer is None
+        else int(getattr(layer, f"{end}_features" if isinstance(layer, nn.Linear) else f"{end}_channels"))
+    )
 
 
 def _extent(layer: nn.Module | None, attribute: str) -> int:
     sizes = getattr(layer, attribute, (1,))
     if len(set(sizes)) != 1:
-        raise ValueError(f"a gate follows square {attribute} only; the body has {tuple(sizes)}: build the gate yourself.")
+        raise ValueError(
+            f"a gate follows square {attribute} only; the body has {tuple(sizes)}: build the gate yourself."
+        )
     return int(sizes[0])
 
 

@@ -43,6 +43,10 @@ class Registry(Mapping[str, T]):
             raise ValueError(f"a {self.kind} named {name!r} exists already: {old!r}. Choose another name.")
         self._entries[name] = entry
 
+    def remove(self, name: str) -> None:
+        """Take an entry out again."""
+        del self._entries[name]
+
     def replace(self, name: str, entry: T) -> None:
         """Add an entry, in place of one of the same name: a worker process learns of the caller's latest definition."""
         self._entries.pop(name, None)
@@ -87,6 +91,7 @@ class Spec:
             if key.strip() in settings:
                 raise ValueError(f"{text!r} gives {key.strip()!r} twice.")
             settings[key.strip()] = _value(value.strip())
+        name = name.strip()
         if not name:
             raise ValueError(f"{text!r} is not a specification: the name before ':' is missing.")
         return cls(name, tuple(sorted(settings.items())))
@@ -101,7 +106,9 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Value]:
     """The settings that a specification may give: the keyword-only arguments that have a plain value as default."""
     parameters = inspect.signature(maker).parameters.values()
     return {
-        p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, bool | int | float | str)
+        p.name: p.default
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY and isinstance(p.default, bool | int | float | str)
     }
 
 

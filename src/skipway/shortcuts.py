@@ -102,7 +102,8 @@ class OptionA(Shortcut, name="A"):
         if self._keeps:
             return z
         if self._stride != 1:
-            z = z[(..., *(slice(None, None, self._stride),) * self._space)]
+            every: list[Any] = [slice(None, None, self._stride)] * self._space
+            z = z[(..., *every)]
         return F.pad(z, self._pads)
 
 

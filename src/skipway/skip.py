@@ -5,6 +5,7 @@ F is the body, S the shortcut, and the gate gives T and C. Every block in Skipwa
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import cast
 
 import torch
@@ -44,7 +45,9 @@ class Skip(nn.Module):
         super().__init__()
         if isinstance(gate, str):
             if body is None:
-                raise ValueError(f"gate {gate!r} is built to fit a body; give the body, or a gate that is built already.")
+                raise ValueError(
+                    f"gate {gate!r} is built to fit a body; give the body, or a gate that is built already."
+                )
             gate = make_gate(gate, Site.of(body, features=features))
         # Body before gate in the state dict too, as in the equation.
         self.body, self.shortcut, self.pre, self.post = body, shortcut, pre, post
@@ -71,7 +74,7 @@ class Skip(nn.Module):
     def _interpolate(self, z: Tensor, t: Tensor | float) -> Tensor:
         if isinstance(t, float):
             return self._add(z, t, 1 - t)
-        return torch.lerp(self.carry(z), self.transform(z), t)
+        return torch.lerp(*_alike(self.carry(z), self.transform(z), t))
 
     def _add(self, z: Tensor, t: Tensor | float, c: Tensor | float) -> Tensor:
         if _is(c, 0.0):
@@ -120,6 +123,12 @@ class Highway(Skip):
         features: int | None = None,
     ) -> None:
         super().__init__(f"highway:bias={gate_bias}", body, shortcut, pre=pre, post=post, features=features)
+
+
+def _alike(*tensors: Tensor) -> list[Tensor]:
+    """In their common precision: autocast leaves the branches in different ones, and lerp takes one only."""
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _is(value: Tensor | float, number: float) -> bool:

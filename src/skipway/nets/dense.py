@@ -39,7 +39,8 @@ def dense_net(
     if activation not in _ACTIVATIONS:
         raise UnknownNameError("activation", activation, _ACTIVATIONS)
     check_depth(depth, layers)
-    width = width or (PLAIN_WIDTH if gate.partition(":")[0] == "plain" else WIDTH)
+    if width is None:
+        width = PLAIN_WIDTH if gate.partition(":")[0] == "plain" else WIDTH
     if width < 1:
         raise ValueError(f"width is the number of units of a layer, 1 or more; it is {width}.")
     stem = named(flatten=nn.Flatten(), linear=_linear(in_features, width, activation), activation=_act(activation))

@@ -33,7 +33,9 @@ class Family:
 
     def net_name(self, gate: str, depth: int) -> str:
         """The name of this family's net with this gate and depth."""
-        return self.pattern.replace("(?P<gate>[a-z0-9-]+)", Spec.parse(gate).name).replace(r"(?P<depth>\d+)", str(depth))
+        return self.pattern.replace("(?P<gate>[a-z0-9-]+)", Spec.parse(gate).name).replace(
+            r"(?P<depth>\d+)", str(depth)
+        )
 
 
 FAMILIES: Registry[Family] = Registry("body")
@@ -67,13 +69,15 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
     family, found = parse_name(name)
     if gate is not None and Spec.parse(gate).name != found["gate"]:
         raise ValueError(f"net {name!r} has the gate {found['gate']!r}, but gate={gate!r} was given: let them agree.")
-    settings = {"gate": canonical_gate(gate or found["gate"]), "depth": int(found["depth"]), **settings}
-    net = family.make(**settings)
-    net.architecture = {"name": name, **{key: value for key, value in settings.items() if key != "depth"}}
+    gate = canonical_gate(gate or found["gate"])
+    net = family.make(gate=gate, depth=int(found["depth"]), **settings)
+    net.architecture = {"name": name, "gate": gate, **settings}
     return net
 
 
-def build_body(body: str, *, gate: str, depth: int, shape: tuple[int, int, int], classes: int, width: int | None) -> SkipNet:
+def build_body(
+    body: str, *, gate: str, depth: int, shape: tuple[int, int, int], classes: int, width: int | None
+) -> SkipNet:
     """Build the net of a body's specification for images of a shape (channels, height, width).
 
     Raises:

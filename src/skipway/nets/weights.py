@@ -15,6 +15,8 @@ from torch import nn
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 
+_KEY = "skipway"
+
 
 @dataclass(frozen=True)
 class SavedNet:
@@ -27,12 +29,9 @@ class SavedNet:
 
 def weights_bytes(net: nn.Module, preprocess: dict[str, Any], classes: Sequence[str]) -> bytes:
     """A net that `build` made, as the content of a safetensors file."""
-    metadata = {
-        "format": "pt",
-        "architecture": json.dumps(net.architecture),
-        "preprocess": json.dumps(preprocess),
-        "classes": json.dumps(list(classes)),
-    }
+    about = {"architecture": net.architecture, "preprocess": preprocess, "classes": list(classes)}
+    # Under one key: the order of several would differ from process to process, and equal nets should be equal files.
+    metadata = {_KEY: json.dumps(about)}
     content: bytes = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, metadata)
     return content
 
@@ -45,9 +44,10 @@ def load_net(path: str | os.PathLike[str]) -> SavedNet:
     """
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    if "architecture" not in metadata:
+    if _KEY not in metadata:
         raise ValueError(f"{path} does not say what net its weights belong to: it was not written by Skipway.")
-    architecture = json.loads(metadata["architecture"])
+    about = json.loads(metadata[_KEY])
+    architecture = dict(about["architecture"])
     net = build(architecture.pop("name"), **architecture)
     net.load_state_dict(load_file(path))
-    return SavedNet(net, json.loads(metadata["preprocess"]), tuple(json.loads(metadata["classes"])))
+    return SavedNet(net, about["preprocess"], tuple(about["classes"]))

@@ -85,7 +85,9 @@ def override_flows(model: nn.Module, flows: Mapping[str, Flow]) -> Iterator[None
     handles = {handle.name: handle for handle in find_skips(model)}
     unknown = [name for name in flows if name not in handles]
     if unknown:
-        raise ValueError(f"no block is named {', '.join(map(repr, unknown))}. The blocks: {', '.join(handles) or 'none'}.")
+        raise ValueError(
+            f"no block is named {', '.join(map(repr, unknown))}. The blocks: {', '.join(handles) or 'none'}."
+        )
     with ExitStack() as hooks:
         for name, flow in flows.items():
             hooks.enter_context(handles[name].override(flow))

@@ -78,7 +78,12 @@ def measure(
     values = [{key: [_or_none(v) for v in column.tolist()] for key, column in layer.items()} for layer in columns]
     return [
         [
-            {"layer": place, "name": layer.name, "kind": layer.kind, **{key: v[index] for key, v in values[place].items()}}
+            {
+                "layer": place,
+                "name": layer.name,
+                "kind": layer.kind,
+                **{key: v[index] for key, v in values[place].items()},
+            }
             for place, layer in enumerate(layers)
         ]
         for index in range(count)

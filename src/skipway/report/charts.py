@@ -93,7 +93,8 @@ def loss(summary: Summary) -> Chart | None:
         "How well do deeper nets fit the training data?",
         "Each point is one gate at one depth: the training loss at the end, at its best learning rate, mean over seeds "
         "(the bar behind it goes from the lowest seed to the highest). A line that climbs to the right is a net that "
-        "cannot even learn its training data once it is deep; a cross above stands for a net that diverged at every learning rate.",
+        "cannot even learn its training data once it is deep; a cross above is a net that diverged at every learning "
+        "rate.",
         "Highway networks (Srivastava et al. 2015), Fig. 1",
         spec(
             summary,
@@ -124,7 +125,7 @@ def errors(summary: Summary) -> Chart | None:
                 title="measured on",
                 scale=alt.Scale(domain=["training", "validation"], range=[[4, 3], [1, 0]]),
                 legend=alt.Legend(
-                    symbolType="stroke", symbolStrokeColor="#888888", symbolFillColor="transparent", symbolSize=500
+                    symbolType="stroke", symbolStrokeColor="#888888", symbolFillColor="transparent", symbolSize=250
                 ),
             ),
             tooltip=tooltips("gate:N", "depth:Q", "set:N", "step:Q", f"{quantity}:Q"),

@@ -20,22 +20,30 @@ def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
     return [start + _compared(plain, others, grain(summary, "test")) + "."]
 
 
-def deep(summary: Summary) -> list[str]:
+def deep(summary: Summary, reaches: list[Reach]) -> list[str]:
     """What a skip gains at the deepest depth, if that is not also the shallowest."""
     if len(summary.depths) < 2:
         return []
-    depth = summary.depths[-1]
-    here = summary.at(depth)
+    depth, step = summary.depths[-1], grain(summary, "test")
     plain, others = _against_plain(summary, depth)
-    if plain is None or not others:
-        diverged = [group.gate for group in here if is_plain(group.gate) and group.state == "diverged"]
-        if diverged and others:
-            return [
-                f"At depth {depth}, where {diverged[0]} gives no net at all, the test errors are {_errors(others)}."
-            ]
+    stopped = [group for found in reaches for group in found.stopped if is_plain(group.gate) and group.depth == depth]
+    if not others or not (plain or stopped):
         return []
-    start = f"At depth {depth} test errors are {_errors([plain, *others])}: "
-    return [start + _compared(plain, others, grain(summary, "test")) + "."]
+    if plain is None:
+        return [f"At depth {depth}, where {stopped[0].gate} gives no net at all, test errors are {_errors(others)}."]
+    errors = f"test errors are {_errors([plain, *others])}"
+    if plain not in stopped:
+        return [f"At depth {depth} {errors}: {_compared(plain, others, step)}."]
+    # Nets that stop end far apart from each other, so a test on three of them says little: that they stop says more.
+    better = [group for group in others if _better(group, plain, step)]
+    told = f": {_compared(plain, better, step)}" if better else ""
+    return [f"At depth {depth}, where the {plain.gate} nets no longer train, {errors}{told}."]
+
+
+def _better(group: Group, plain: Group, step: float) -> bool:
+    """Whether a group's test error is lower than plain's beyond the spread of the seeds."""
+    one, other = group.test_error, plain.test_error
+    return bool(one and other and one.value < other.value and differ(one, other, step))
 
 
 def _against_plain(summary: Summary, depth: int) -> tuple[Group | None, list[Group]]:
@@ -81,8 +89,8 @@ def pays(summary: Summary) -> list[str]:
         group = pays_until(summary, gate)
         if group is None or group.validation_error is None:
             continue
-        text = f"{gate} (validation error {percent(group.validation_error.value)})"
-        if group is summary.of(gate)[-1]:
+        text = f"{gate} ({percent(group.validation_error.value)})"
+        if all(deeper.state == "unfinished" for deeper in summary.of(gate) if deeper.depth > group.depth):
             still.append(f"depth {group.depth} with {text}")
         else:
             until.setdefault(group.depth, []).append(text)
@@ -91,10 +99,13 @@ def pays(summary: Summary) -> list[str]:
         parts = [f"depth {depth} with {listed(texts)}" for depth, texts in sorted(until.items())]
         sentences.append(
             f"More depth stops paying at {listed(parts)}: no deeper net of that gate has a validation error lower than "
-            "that beyond the spread of the seeds."
+            "this beyond the spread of the seeds."
         )
     if still:
-        sentences.append(f"More depth still pays at {listed(still)}, the deepest studied.")
+        sentences.append(
+            f"More depth still pays at {listed(still)}, the deepest that is in: its validation error is lower than "
+            "that of the net before it beyond the spread of the seeds."
+        )
     return sentences
 
 

@@ -26,7 +26,7 @@ def gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
         first = found.stopped[0] if found.stopped else None
         if first and _steady(first):
             sentences.append(
-                f"{found.gate} stops at depth {first.depth} although its gradient arrives there at "
+                f"The {found.gate} nets stop at depth {first.depth} although their gradient arrives there at "
                 f"{rounded(first.gradient_ratio)} times its size: a gradient fading before training is not the reason."
             )
     return sentences
@@ -41,7 +41,7 @@ def _travels(ratio: float) -> str:
         return "vanishes entirely (it is 0 at the first)"
     if ratio < 1:
         return f"fades to 1 part in {rounded(1 / ratio)}"
-    return f"grows {rounded(ratio)} times"
+    return f"grows {rounded(ratio)}-fold"
 
 
 def gates(summary: Summary) -> list[str]:

@@ -30,6 +30,8 @@ def plus_minus(mean: float, std: float | None, digits: int = 2) -> str:
     if size < -4 or size >= 9:
         return f"{rounded(mean, digits)} ± {rounded(std, digits)}"
     decimals = max(0, digits - 1 - size)
+    if std > 0:  # a small spread gets up to two decimals more, so that it does not read as none
+        decimals = max(decimals, min(decimals + 2, -math.floor(math.log10(std))))
     return f"{mean:,.{decimals}f} ± {std:,.{decimals}f}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import vl_convert
 
 from skipway.report import charts
+from skipway.report.encode import Chart
 from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
@@ -43,7 +44,7 @@ def write(study: Study) -> tuple[Path, ...]:
     return tuple(study.path / name for name in (PAGE, *files))
 
 
-def html(summary: Summary, shown: Sequence[charts.Chart], rows: dict[str, list[Json]]) -> str:
+def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) -> str:
     """The page: its text, its data once, and what draws the charts."""
     info = summary.info
     return _template("page.html").substitute(
@@ -51,7 +52,7 @@ def html(summary: Summary, shown: Sequence[charts.Chart], rows: dict[str, list[J
         name=escape(str(info["name"])),
         question=escape(_question(summary)),
         facts=escape(_facts(summary)),
-        verdict="\n".join(f"<li>{escape(sentence)}</li>" for sentence in verdict(summary)),
+        verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary)),
         table=_table(summary),
         meanings=_terms((column.heading, column.meaning) for column in columns(summary)),
         figures="\n".join(_figure(chart) for chart in shown),
@@ -82,6 +83,11 @@ def _facts(summary: Summary) -> str:
     return f"{' × '.join(sides)}: {done}{counted(summary.cells, 'training')}{took}."
 
 
+def _prose(sentence: str) -> str:
+    """A sentence in which a number stays with its spread and its sign."""
+    return escape(sentence).replace(" ± ", "&nbsp;±&nbsp;").replace(" %", "&nbsp;%")
+
+
 def _table(summary: Summary) -> str:
     shown = columns(summary)
     head = "".join(f'<th scope="col"{_words(column.text)}>{escape(column.heading)}</th>' for column in shown)
@@ -91,7 +97,8 @@ def _table(summary: Summary) -> str:
         cells = "".join(f"<td{_words(column.text)}>{escape(column.cell(group))}</td>" for column in others)
         name = f'<th scope="row" class="words">{escape(first.cell(group))}</th>'
         state = "" if group.state == "done" else ' class="without"'
-        return f"<tr{state}>{name}{cells}</tr>"
+        note = f'<tr class="note"><td colspan="{len(shown)}">{escape(group.note)}</td></tr>' if group.note else ""
+        return f"<tr{state}>{name}{cells}</tr>{note}"
 
     bodies = "\n".join(f"<tbody>{''.join(map(row, summary.of(gate)))}</tbody>" for gate in summary.gates)
     # A region that scrolls must be reachable by the keyboard, hence the tabindex and the name.
@@ -106,11 +113,11 @@ def _words(text: bool) -> str:
     return ' class="words"' if text else ""
 
 
-def _figure(chart: charts.Chart) -> str:
+def _figure(chart: Chart) -> str:
     source = f'<p class="source">After: {escape(chart.source)}.</p>' if chart.source else ""
     return (
         f'<figure id="{chart.name}">\n<figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.reading)}</p>{source}'
-        f'</figcaption>\n<div class="chart" data-chart="{chart.name}" role="img" aria-label="{escape(chart.title)} '
+        f'</figcaption>\n<div class="chart" data-chart="{chart.name}" role="group" aria-label="{escape(chart.title)} '
         f'The numbers are in the table under Results."></div>\n</figure>'
     )
 
@@ -148,7 +155,7 @@ def _terms(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in pairs)
 
 
-def _data(shown: Sequence[charts.Chart], rows: dict[str, list[Json]]) -> str:
+def _data(shown: Sequence[Chart], rows: dict[str, list[Json]]) -> str:
     """Specifications, their common configuration and each set of rows once, as JSON that cannot end its element."""
     specs = {chart.name: {key: part for key, part in chart.spec.items() if key != "config"} for chart in shown}
     content = {"charts": specs, "config": CONFIG, "datasets": {name: _packed(part) for name, part in rows.items()}}

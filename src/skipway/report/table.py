@@ -11,6 +11,7 @@ from skipway.report.summary import Group, Mean, Summary
 from skipway.report.summary import summarise as summarise
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
 
@@ -28,17 +29,13 @@ class Column:
 
 
 def columns(summary: Summary) -> list[Column]:
-    """The columns that this study fills: gates only where one opens or closes, notes only where there are some."""
+    """The columns that this study fills: errors only where it classifies, T only where a gate moves."""
     shown = [*_identity(), *_results(), *_inside()]
     groups = summary.groups
     if not any(group.train_error or group.validation_error or group.test_error for group in groups):
         shown = [column for column in shown if "error" not in column.heading]
     if not any(_gated(group) for group in groups):
         shown = [column for column in shown if column.short != "Gate\nT"]
-    if any(group.note for group in groups):
-        shown.append(
-            Column("Note", "diverged, failed or missing trainings", lambda group: group.note, "Note", text=True)
-        )
     return shown
 
 
@@ -118,17 +115,25 @@ def table(summary: Summary) -> Table:
     shown = [column for column in columns(summary) if column.short]
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
     for column in shown:
-        made.add_column(column.short, justify="left" if column.text else "right", vertical="bottom")
+        justify: JustifyMethod = "left" if column.text else "right"
+        made.add_column(column.short, justify=justify, no_wrap=not column.text, overflow="fold")
     for gate in summary.gates:
         for group in summary.of(gate):
             # Text, not strings: a gate's specification may hold brackets, which rich would read as markup.
-            cells = (
-                Text(column.cell(group).split(" ± ")[0] if "loss" in column.short else column.cell(group))
-                for column in shown
-            )
+            cells = (Text(_narrow(column, column.cell(group))) for column in shown)
             made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
+    told = notes(summary)
+    if told:
+        made.caption, made.caption_justify = Text("\n".join(told)), "left"
     return made
+
+
+def _narrow(column: Column, text: str) -> str:
+    """A cell for a terminal: losses without their spread, a long gate with its settings on a second line."""
+    if column.text and len(text) > 10:
+        return text.replace(":", ":\n", 1)
+    return text.split(" ± ")[0] if "loss" in column.short else text
 
 
 def markdown(summary: Summary) -> str:
@@ -139,7 +144,13 @@ def markdown(summary: Summary) -> str:
         [":--" if column.text else "--:" for column in shown],
         *([column.cell(group).replace("|", "\\|") for column in shown] for group in summary.groups),
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    told = "".join(f"\n- {note}" for note in notes(summary))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + (f"{told}\n" if told else "")
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader must know besides the numbers, a line a row of the table: trainings diverged, failed, missing."""
+    return [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
 
 
 def _gated(group: Group) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from skipway.rundir import Json
 from skipway.training.recipe import Recipe
@@ -36,7 +37,9 @@ class StudyConfig:
     def problems(self) -> list[str]:
         """Everything out of range that can be told without torch, a sentence each."""
         found = [
-            f"{name} must be one or more; none was given." for name in ("gates", "depths", "seeds") if not getattr(self, name)
+            f"{name} must be one or more; none was given."
+            for name in ("gates", "depths", "seeds")
+            if not getattr(self, name)
         ]
         for name in ("gates", "depths", "seeds"):
             values: Sequence[object] = getattr(self, name)
@@ -78,10 +81,29 @@ def _fields(cls: type, content: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in content.items():
         if key not in known:
             raise ValueError(f"{cls.__name__} has no field {key!r}; its fields: {', '.join(sorted(known))}.")
-        kind = str(hints[key])
-        if isinstance(value, list):
-            value = tuple(value)
-        if kind.startswith("tuple") != isinstance(value, tuple) or (hints[key] is str and not isinstance(value, str)):
-            raise ValueError(f"{cls.__name__} field {key!r} is of type {kind}; it was given {value!r}.")
-        read[key] = value
+        try:
+            read[key] = _as(hints[key], value)
+        except TypeError:
+            kind = hints[key].__name__ if isinstance(hints[key], type) else str(hints[key]).replace("typing.", "")
+            raise ValueError(f"{cls.__name__} field {key!r} is of type {kind}; it was given {value!r}.") from None
     return read
+
+
+def _as(kind: Any, value: object) -> object:
+    """A value from JSON as a field of this type holds it: lists as tuples, and 1 as 1.0 where the field is a float.
+
+    Raises:
+        TypeError: if it is of another type.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal and value in inner:
+        return value
+    if origin is UnionType:  # a type or None
+        return None if value is None else _as(inner[0], value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_as(inner[0], item) for item in value)
+    if kind is float and type(value) is int:  # equal configs must have equal text: it decides a run's name
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise TypeError

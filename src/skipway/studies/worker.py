@@ -90,7 +90,9 @@ def _run(task: Task) -> None:
         )
     finals = _final_metrics(net, data, preprocess, device)
     seconds = (time.perf_counter() - started) / len(cells)
-    _commit(task, data, preprocess, net, curves, probe.rows, [{**row, "steps": steps, "seconds": seconds} for row in finals])
+    _commit(
+        task, data, preprocess, net, curves, probe.rows, [{**row, "steps": steps, "seconds": seconds} for row in finals]
+    )
 
 
 def _commit(

@@ -82,7 +82,7 @@ def train(
         losses = cross_entropy(scores, y)
         net.zero_grad()
         # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         update.step(rates_now)
         meter.add(step, losses.detach(), error_rate(scores.detach(), y))
         if step in ends:

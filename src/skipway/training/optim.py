@@ -80,7 +80,7 @@ class StackUpdate:
         if self._recipe.clip is None:
             return None
         norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
-        return (self._recipe.clip / (norms + 1e-6)).clamp_(max=1.0)
+        return torch.clamp(self._recipe.clip / (norms + 1e-6), max=1.0)
 
     def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
         raise AssertionError("a subclass gives the rule")

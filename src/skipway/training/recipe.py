@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from skipway.registry import Registry
+
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["constant", "step", "exponential", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a net is trained. The defaults are the dense nets' recipe."""
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
     learning_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
     """At the schedule's height: those that a study tries for every gate and depth."""
@@ -31,7 +34,7 @@ class Recipe:
     """Optimizer steps; or give epochs."""
     epochs: float | None = None
     """Passes over the training split; counts where given, instead of steps."""
-    schedule: Literal["constant", "step", "exponential", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
     """How the learning rate falls after the warm-up; cosine ends at 0."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Where a step schedule multiplies by `decay`, in fractions of the training."""
@@ -45,6 +48,8 @@ class Recipe:
     def problems(self) -> list[str]:
         """Everything that is out of range, a sentence each; empty for a recipe that can be run."""
         rules = [
+            _one_of("optimizer", self.optimizer, get_args(Optimizer)),
+            _one_of("schedule", self.schedule, get_args(Schedule)),
             (
                 bool(self.learning_rates) and all(rate > 0 for rate in self.learning_rates),
                 f"learning_rates must be one or more numbers above 0; they are {self.learning_rates}.",
@@ -64,6 +69,10 @@ class Recipe:
             (self.epochs is None or self.epochs > 0, f"epochs must be above 0; it is {self.epochs}."),
             (0 < self.decay <= 1, f"decay must be above 0 and up to 1; it is {self.decay}."),
             (self.warmup_steps >= 0, f"warmup_steps must be 0 or more; it is {self.warmup_steps}."),
+            (
+                self.epochs is not None or self.steps is None or self.warmup_steps < max(1, self.steps),
+                f"warmup_steps must be below steps ({self.steps}), or the warm-up never ends; it is {self.warmup_steps}.",
+            ),
             (self.clip is None or self.clip > 0, f"clip must be above 0, or none; it is {self.clip}."),
             (
                 all(0 < m < 1 for m in self.milestones) and list(self.milestones) == sorted(self.milestones),
@@ -87,9 +96,9 @@ class Recipe:
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
         if self.schedule == "step":
-            return self.decay ** sum(step / steps >= milestone for milestone in self.milestones)
+            return float(self.decay ** sum(step / steps >= milestone for milestone in self.milestones))
         if self.schedule == "exponential":
-            return self.decay**done
+            return float(self.decay**done)
         return 1.0
 
     def identity(self) -> dict[str, Any]:
@@ -101,6 +110,10 @@ class Recipe:
         if self.schedule not in ("step", "exponential"):
             unused.add("decay")
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+
+
+def _one_of(name: str, value: str, valid: tuple[str, ...]) -> tuple[bool, str]:
+    return value in valid, f"{name} must be one of {', '.join(valid)}; it is {value!r}."
 
 
 RECIPES: Registry[Recipe] = Registry("recipe")

@@ -97,7 +97,7 @@ class Stack(Replicas):
         return rows
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.rows = self._join()
         return self
 
@@ -106,7 +106,8 @@ class Stack(Replicas):
 
     @torch.no_grad()
     def member(self, index: int) -> nn.Module:
-        net = copy.deepcopy(self._template[0])
+        # The template stays where it was built, and as precise; the weights may have moved on.
+        net = copy.deepcopy(self._template[0]).to(self.rows)
         for name, module in net.named_modules():
             stacked = self.net.get_submodule(name)
             for key, parameter in module._parameters.items():
@@ -132,6 +133,8 @@ def why_not_stackable(net: nn.Module) -> str | None:
         where = f"{name or 'the net'} ({type(module).__name__})"
         if isinstance(module, nn.modules.dropout._DropoutNd) or (isinstance(module, Gate) and module.random):
             return f"{where} draws random numbers"
+        if module._buffers:
+            return f"{where} keeps buffers ({', '.join(module._buffers)}), which replicas would share"
         if not isinstance(module, _STACKABLE):
             return f"{where} may mix its dimensions in a way that a leading replica dimension would change"
     return None
@@ -169,7 +172,8 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     if isinstance(first, nn.Linear):
         return StackedLinear(cast(Sequence[nn.Linear], modules))
     if isinstance(first, nn.Flatten):
-        return nn.Flatten(first.start_dim + 1, first.end_dim)
+        # Counted from the front, a dimension lies one further back; counted from the end, where it was.
+        return nn.Flatten(*(dim + (dim >= 0) for dim in (first.start_dim, first.end_dim)))
     result = copy.copy(first)
     # A shallow copy would share the first net's hooks.
     vars(result).update({key: OrderedDict() for key in vars(first) if key.endswith(("_hooks", "_with_kwargs"))})

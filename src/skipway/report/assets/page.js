@@ -15,7 +15,8 @@
   const unpack = ({ columns, rows }) =>
     rows.map((row) => Object.fromEntries(row.map((value, place) => [columns[place], value])));
   const rows = Object.fromEntries(Object.entries(datasets).map(([name, data]) => [name, unpack(data)]));
-  const longest = Math.max(...["gate", "depth"].flatMap((key) => rows.layers.concat(rows.sweep).map((row) => String(row[key]).length)));
+  const longest = { gate: 1, depth: 1 };
+  for (const row of rows.sweep) for (const key in longest) longest[key] = Math.max(longest[key], String(row[key]).length);
 
   const AXIS = 74, GAP = 24, NARROWEST = 190;
   const fitted = (chart, width) => {
@@ -31,8 +32,12 @@
     } else {
       spec.width = inside;
     }
-    const legend = { ...config.legend, columns: Math.max(2, Math.floor(inside / (40 + 7 * longest))) };
-    if (inside < 560) legend.layout = { top: { direction: "vertical", anchor: "start", margin: 8 } };
+    const entry = 40 + 7 * longest[spec.facet ? "depth" : "gate"];
+    const legend = { ...config.legend, columns: Math.max(2, Math.floor(inside / entry)) };
+    if (inside < 560) {
+      legend.titleOrient = "top";
+      legend.layout = { top: { direction: "vertical", anchor: "start", margin: 8 } };
+    }
     spec.config = { ...config, legend };
     return spec;
   };

@@ -1,0 +1,33 @@
+# The habits of this project. Each target makes what it needs.
+PYTHON ?= python3
+DEMO_OUT ?= studies/digits-dense
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed  ## Train 225 nets on scikit-learn's digits; print table and verdict; write the report.
+	.venv/bin/skipway study --out $(DEMO_OUT)
+
+test: .venv-test/installed  ## Run the tests.
+	.venv-test/bin/python -m pytest
+
+check: .venv-test/installed  ## Format, lint, types and the levels of the house.
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/ruff check .
+	.venv-test/bin/mypy
+	.venv-test/bin/python -m pytest tests/test_levels.py
+
+bench: .venv-test/installed  ## Measure; each file under benchmarks/ says what.
+	.venv-test/bin/python benchmarks/replicas.py
+
+clean:  ## Take away environments and caches; studies stay.
+	rm -rf .venv .venv-test .mypy_cache .ruff_cache .pytest_cache
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv-test/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,36 @@
+"""`skipway gates`: the gate rules and shortcuts that exist."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import tyro
+
+
+@dataclass(frozen=True)
+class GatesCommand:
+    """List the gate rules, the shortcuts, and their settings with defaults, as --gates takes them: name:key=value,key=value."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Print the registries."""
+    tyro.cli(GatesCommand, args=[*arguments], prog="skipway gates")
+    from rich.console import Console
+    from rich.table import Table
+
+    from skipway.gates import GATES
+    from skipway.registry import settings_of
+    from skipway.shortcuts import SHORTCUTS
+
+    console = Console()
+    registries: tuple[tuple[str, Mapping[str, type]], ...] = (("gate", GATES), ("shortcut", SHORTCUTS))
+    for kind, registry in registries:
+        table = Table(kind, "settings", "rule", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for name, entry in registry.items():
+            settings = " ".join(f"{key}={value}" for key, value in settings_of(entry).items())
+            table.add_row(name, settings, (inspect.getdoc(entry) or "").split("\n\n")[0].replace("\n", " "))
+        console.print(table, highlight=False, markup=False)
+        console.print()
+    return 0

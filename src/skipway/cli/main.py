@@ -1,0 +1,67 @@
+"""The entry point: a table of commands. Each command's module is imported when it is called, so that help is instant."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from skipway import __version__
+from skipway.registry import UnknownNameError
+
+COMMANDS: dict[str, str] = {
+    "study": "gates x depths x learning rates x seeds on a data set: table, verdict, report",
+    "report": "rebuild a study's report from its files",
+    "runs": "list runs, or query all of them with SQL",
+    "nets": "the nets that exist, and how their depths count",
+    "gates": "the gate rules that exist, and their settings",
+}
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_overview())
+        return DONE
+    if name == "--version":
+        print(f"skipway {__version__}")
+        return DONE
+    try:
+        if name not in COMMANDS:
+            raise UnknownNameError("command", name, COMMANDS)
+        return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"skipway: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        print("skipway: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:{width}}  {about}" for name, about in COMMANDS.items())
+    return "\n".join(
+        [
+            "usage: skipway COMMAND [options]",
+            "",
+            "How deep can this network go on this data, and what carries the signal there?",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "  skipway COMMAND --help says more; skipway --version says which version this is.",
+            "  Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""What a person sees of a study at its end: table, verdict, failures, and where the report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from skipway.cli.main import DONE, FAILED
+from skipway.report import page
+from skipway.report.summary import summarise
+from skipway.report.table import table
+from skipway.report.verdict import verdict
+from skipway.rundir import Study
+
+
+def show(folder: Path) -> int:
+    """Write a study's report and print it in short.
+
+    Returns:
+        The exit status: 1 if cells failed, else 0.
+
+    Raises:
+        FileNotFoundError: if the folder holds no study.
+    """
+    study = Study.open(folder)
+    summary, info = summarise(study), study.info()
+    # A report in a file or a pipe is not cut to 80 columns.
+    console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
+    console.print(table(summary))
+    for sentence in verdict(summary):
+        console.print(f"• {sentence}", highlight=False, markup=False)
+    for reason in sorted(set(info["failures"].values())):
+        count = sum(other == reason for other in info["failures"].values())
+        console.print(f"[bold red]{count} cells failed:[/] ", end="")
+        console.print(reason, markup=False)
+    report, *pictures = page.write(study)
+    console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"The pictures: {len(pictures)} PNG files beside it", highlight=False)
+    return FAILED if info["failures"] else DONE

@@ -1,0 +1,95 @@
+"""`skipway study`: settings from a file, a named recipe and flags; then one call, and what it found."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from skipway.rundir import read_json
+from skipway.studies.config import StudyConfig
+from skipway.training.recipe import RECIPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCommand:
+    """Train gates x depths x learning rates x seeds on a data set, side by side.
+
+    Prints a table and a verdict, and leaves a report. Started again after any end, it goes on where it was.
+
+    Exit status: 0 done, 1 some cell failed, 2 wrong usage, 130 interrupted.
+    """
+
+    config: Path | None = None
+    """A study.json or run.json whose settings to take; flags replace them one by one."""
+    named: Annotated[str | None, tyro.conf.arg(name="recipe")] = None
+    """A recipe by name: dense. Flags replace its fields one by one."""
+    out: Path | None = None
+    """The study's directory; studies/<data>-<body> if not given."""
+    workers: int | None = None
+    """Processes that train at the same time; one a core, or one on a GPU, if not given."""
+    device: str = "auto"
+    """auto, cpu, cuda or another of torch's devices."""
+    settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse, run the study, print what it found.
+
+    Raises:
+        ValueError: for anything that is not valid in the settings or the data.
+    """
+    command = parse(arguments)
+    # Everything that needs torch comes after the arguments were understood.
+    from skipway.cli.live import follow
+    from skipway.cli.show import show
+    from skipway.studies.runner import default_out, run_study
+
+    out = command.out or default_out(command.settings)
+    asked = shlex.join(["skipway", "study", *arguments])
+    try:
+        with follow() as watch:
+            study = run_study(
+                command.settings, out, workers=command.workers, device=command.device, command=asked, watch=watch
+            )
+    except KeyboardInterrupt:
+        print("Interrupted: what was finished counts; start the same command again to go on.", file=sys.stderr)
+        show(out)
+        raise
+    return show(study.path)
+
+
+def parse(arguments: Sequence[str]) -> StudyCommand:
+    """Read the flags over the settings of --config and --recipe.
+
+    Raises:
+        ValueError: if the file or the recipe is not valid, or if steps and epochs are both given.
+        SystemExit: with status 2 if a flag is not valid, with 0 after --help.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--config", "--recipe", "--steps", "--epochs"):
+        early.add_argument(flag)
+    found, _ = early.parse_known_args([*arguments])
+    if found.steps and found.epochs:
+        raise ValueError(f"--steps {found.steps} and --epochs {found.epochs} were given; give one of them.")
+    base = _from_file(Path(found.config)) if found.config else StudyConfig()
+    recipe = RECIPES[found.recipe] if found.recipe else base.recipe
+    if found.steps:
+        recipe = replace(recipe, epochs=None)
+    default = StudyCommand(settings=replace(base, recipe=recipe))
+    return tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
+
+
+def _from_file(path: Path) -> StudyConfig:
+    if not path.is_file():
+        raise ValueError(f"--config {path}: there is no such file; give a study.json or a run.json.")
+    content = read_json(path)
+    if not isinstance(content.get("config"), dict):
+        raise ValueError(f"--config {path}: it has no field 'config'; give a study.json or a run.json.")
+    return StudyConfig.from_dict(content["config"])

@@ -1,0 +1,179 @@
+"""SQL over run directories where they lie: DuckDB reads their files in place; there is no server to keep."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, RUN, STUDY, Json, Run
+
+if TYPE_CHECKING:
+    import duckdb
+
+RUN_COLUMNS: dict[str, str] = {
+    "study": "string",
+    "run": "string",
+    "gate": "string",
+    "depth": "int64",
+    "learning_rate": "float64",
+    "seed": "int64",
+    "status": "string",
+    "reason": "string",
+    "net": "string",
+    "body": "string",
+    "parameters": "int64",
+    "blocks": "int64",
+    "train_loss": "float64",
+    "train_error": "float64",
+    "validation_loss": "float64",
+    "validation_error": "float64",
+    "test_loss": "float64",
+    "test_error": "float64",
+    "seconds": "float64",
+    "path": "string",
+}
+_METRIC_COLUMNS = {
+    "step": "BIGINT",
+    "epoch": "DOUBLE",
+    "learning_rate": "DOUBLE",
+    "train_loss": "DOUBLE",
+    "train_error": "DOUBLE",
+    "validation_loss": "DOUBLE",
+    "validation_error": "DOUBLE",
+}
+_CELL = ("study", "run", "gate", "depth", "learning_rate", "seed")
+_SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}
+
+
+def runs(root: str | os.PathLike[str]) -> list[Json]:
+    """All finished runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
+
+    Errors are fractions.
+
+    Raises:
+        ValueError: if there is no such folder.
+    """
+    if not Path(root).is_dir():
+        raise ValueError(f"{root} is not a folder: give a study's directory, or a folder with studies below it.")
+    return [_flat(folder) for folder in _folders(Path(root))]
+
+
+def query(sql: str, root: str | os.PathLike[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Answer a SELECT over the views `runs`, `metrics` and `probes` of all runs in a folder.
+
+    `metrics` and `probes` begin with the run's own study, run, gate, depth, learning_rate and seed; the learning rate
+    in force at a step of the schedule is `step_learning_rate`. Nothing is written: a statement that is not a SELECT is
+    refused.
+
+    Args:
+        sql: One statement.
+        root: A study, or a folder with studies below it.
+
+    Returns:
+        The columns' names, and the rows.
+
+    Raises:
+        ValueError: if the statement is not a SELECT, or if DuckDB refuses it; the message lists the views.
+    """
+    import duckdb
+
+    with duckdb.connect(":memory:") as connection:
+        views = _views(connection, runs(root))
+        try:
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                raise ValueError(_refusal("give one SELECT statement; runs are only read", sql, views))
+            answer = connection.execute(sql)
+            names = [column[0] for column in answer.description or ()]
+            return names, answer.fetchall()
+        except duckdb.Error as error:
+            raise ValueError(_refusal(str(error), sql, views)) from error
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Run directories, in order; not those that are still being written, whose places begin with a dot."""
+    for path, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if RUN in files:
+            folders.clear()
+            yield Path(path)
+
+
+def _flat(folder: Path) -> Json:
+    info = Run(folder).info()
+    net = info.get("net") or {}
+    study = folder.parent.parent
+    known = {
+        **(info.get("metrics") or {}),
+        **(info.get("cell") or {}),
+        "study": study.name if (study / STUDY).is_file() else None,
+        "run": folder.name,
+        "status": info.get("status"),
+        "reason": info.get("reason"),
+        "net": net.get("name"),
+        "body": net.get("body"),
+        "parameters": net.get("parameters"),
+        "blocks": net.get("blocks"),
+        "path": str(folder),
+    }
+    return {name: known.get(name) for name in RUN_COLUMNS}
+
+
+def _views(connection: duckdb.DuckDBPyConnection, rows: list[Json]) -> dict[str, list[str]]:
+    """Make the three views. Returns each one's columns."""
+    import pyarrow as pa
+
+    # An extension that a query would need is not fetched: nothing here goes to a network.
+    connection.execute("SET autoinstall_known_extensions = false")
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in RUN_COLUMNS.items()])
+    connection.register("runs", pa.Table.from_pylist(rows, schema=schema))
+    cell = ", ".join(f"runs.{name}" for name in _CELL)
+    metrics = [name for name in _METRIC_COLUMNS if name != "learning_rate"]
+    _view(
+        connection,
+        "metrics",
+        f"{cell}, file.learning_rate AS step_learning_rate, {', '.join(f'file.{name}' for name in metrics)}",
+        _source(rows, METRICS, _METRIC_COLUMNS),
+    )
+    probes = {name: _SQL_TYPES[kind] for name, kind in PROBE_COLUMNS.items()}
+    _view(
+        connection, "probes", f"{cell}, {', '.join(f'file.{name}' for name in probes)}", _source(rows, PROBES, probes)
+    )
+    names = ("runs", "metrics", "probes")
+    return {name: [column[0] for column in connection.execute(f"DESCRIBE {name}").fetchall()] for name in names}
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: str, source: str) -> None:
+    connection.execute(
+        f"CREATE VIEW {name} AS SELECT {columns} FROM {source} file JOIN runs ON file.folder = runs.path"
+    )
+
+
+def _source(rows: list[Json], name: str, columns: dict[str, str]) -> str:
+    """A table expression over one file of every run, with the run's folder beside each row."""
+    files = [path for row in rows if (path := Path(row["path"]) / name).is_file() and path.stat().st_size]
+    if not files:
+        empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
+        return f"(SELECT {empty}, NULL::VARCHAR AS folder WHERE false)"
+    listed = ", ".join(_pattern(path) for path in files)
+    if name == PROBES:
+        reader = f"read_parquet([{listed}], filename = true)"
+    else:
+        types = ", ".join(f"{column}: '{kind}'" for column, kind in columns.items())
+        reader = f"read_json([{listed}], format = 'newline_delimited', columns = {{{types}}}, filename = true)"
+    cut = len(name) + 1
+    return f"(SELECT *, left(filename, length(filename) - {cut}) AS folder FROM {reader})"
+
+
+def _pattern(path: Path) -> str:
+    """A path as DuckDB reads one: what would be a wildcard stands for itself."""
+    plain = re.sub(r"([*?\[])", r"[\1]", str(path))
+    return "'" + plain.replace("'", "''") + "'"
+
+
+def _refusal(reason: str, sql: str, views: dict[str, list[str]]) -> str:
+    known = "\n".join(f"  {name}({', '.join(columns)})" for name, columns in views.items())
+    return f"the query is not valid: {reason}\nIt was: {sql}\nThere are these views:\n{known}"

@@ -1,0 +1,273 @@
+"""Studies end to end on real data: run directories, going on after kills, extension, a user's own gate, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from skipway.gates import GATES, Flow, Gate
+from skipway.nets.weights import load_net
+from skipway.probe.lesion import lesion
+from skipway.report import page
+from skipway.rundir import Study
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import cells_of
+from skipway.studies.runner import run_study
+from skipway.training.recipe import Recipe
+
+SMALL = StudyConfig(
+    gates=("plain", "highway"),
+    depths=(3, 6),
+    seeds=(0, 1),
+    recipe=Recipe(steps=40, learning_rates=(0.1, 0.01)),
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Study:
+    return run_study(SMALL, tmp_path_factory.mktemp("study"), workers=2)
+
+
+def numbers(study: Study) -> dict[str, tuple]:
+    """Everything that a study found: final metrics and curves of every run, bit for bit."""
+    found = {}
+    for cell in study.info()["cells"]:
+        run = study.run(cell["id"])
+        metrics = {key: value for key, value in run.info()["metrics"].items() if key != "seconds"}
+        found[cell["id"]] = (metrics, run.metrics(), run.probes(), run.weights.read_bytes())
+    return found
+
+
+def test_every_cell_becomes_a_whole_run_directory(small):
+    info = small.info()
+    assert info["status"] == "done"
+    assert len(info["cells"]) == len(cells_of(SMALL)) == 16
+    for cell in info["cells"]:
+        run = small.run(cell["id"])
+        found = run.info()
+        assert found["status"] == "done"
+        assert found["cell"] == {key: cell[key] for key in ("gate", "depth", "learning_rate", "seed")}
+        assert run.metrics()[-1]["step"] == 40
+        moments = {(row["moment"], row["layer"]) for row in run.probes()}
+        assert moments == {(m, layer) for m in ("start", "end") for layer in range(cell["depth"] + 1)}
+
+
+def test_the_test_split_is_read_for_the_chosen_learning_rate_alone(small):
+    chosen = {(row["gate"], row["depth"]): row["learning_rate"] for row in small.info()["chosen"]}
+    assert set(chosen) == {(gate, depth) for gate in SMALL.gates for depth in SMALL.depths}
+    for cell in small.info()["cells"]:
+        is_chosen = chosen[cell["gate"], cell["depth"]] == cell["learning_rate"]
+        assert ("test_error" in small.run(cell["id"]).info()["metrics"]) == is_chosen
+
+
+def test_the_chosen_learning_rate_has_the_lowest_mean_validation_loss(small):
+    losses: dict[tuple, list[float]] = {}
+    for cell in small.info()["cells"]:
+        loss = small.run(cell["id"]).info()["metrics"]["validation_loss"]
+        losses.setdefault((cell["gate"], cell["depth"], cell["learning_rate"]), []).append(loss)
+    for row in small.info()["chosen"]:
+        means = {rate: sum(losses[row["gate"], row["depth"], rate]) for rate in (0.1, 0.01)}
+        assert row["learning_rate"] == min(means, key=means.get)
+
+
+def test_saved_weights_alone_give_the_recorded_validation_scores(small):
+    from skipway.data.preprocess import Preprocess
+    from skipway.data.sources import load
+
+    data = load("digits")
+    for cell in small.info()["cells"][:4]:
+        run = small.run(cell["id"])
+        saved = load_net(run.weights)
+        assert saved.classes == data.classes
+        x = Preprocess.from_dict(saved.preprocess)(data.validation.images)
+        with torch.no_grad():
+            wrong = (saved.net.eval()(x).argmax(1) != data.validation.labels).double().mean()
+        assert float(wrong) == pytest.approx(run.info()["metrics"]["validation_error"], abs=1e-12)
+
+
+def test_started_again_it_computes_nothing(small):
+    before = {path: path.stat().st_mtime_ns for path in small.path.glob("runs/*/*")}
+    run_study(SMALL, small.path)
+    assert {path: path.stat().st_mtime_ns for path in small.path.glob("runs/*/*")} == before
+
+
+def test_a_larger_grid_computes_only_what_is_new(tmp_path):
+    first = run_study(replace(SMALL, depths=(3,)), tmp_path)
+    before = {run.id: (run.path / "run.json").stat().st_ino for run in first.runs()}
+    second = run_study(replace(SMALL, depths=(3, 4)), tmp_path)
+    assert len(list(second.runs())) == 16
+    unchanged = {
+        run.id: (run.path / "model.safetensors").stat().st_mtime_ns for run in second.runs() if run.id in before
+    }
+    assert set(unchanged) == set(before)
+
+
+def test_two_ways_to_write_a_gate_are_one_cell(tmp_path):
+    config = replace(SMALL, gates=("highway:bias=-4",), depths=(3,))
+    first = run_study(config, tmp_path)
+    again = run_study(replace(config, gates=("highway: bias=-4.0",)), tmp_path)
+    assert first.info()["cells"] == again.info()["cells"]
+
+
+def test_a_run_json_is_a_config_of_its_cell_alone(small, tmp_path):
+    cell = small.info()["cells"][0]
+    config = StudyConfig.from_dict(small.run(cell["id"]).info()["config"])
+    study = run_study(config, tmp_path)
+    assert [c["id"] for c in study.info()["cells"]] == [cell["id"]]
+    again = study.run(cell["id"]).info()["metrics"]["validation_loss"]
+    # Alone against stacked: the order of sums differs, 40 steps amplify it a little.
+    assert again == pytest.approx(small.run(cell["id"]).info()["metrics"]["validation_loss"], rel=1e-3)
+
+
+def test_a_diverged_cell_is_a_row_and_its_neighbours_are_well(tmp_path):
+    recipe = Recipe(steps=40, learning_rates=(0.1, 1e30), clip=None)
+    study = run_study(StudyConfig(gates=("residual",), depths=(4,), seeds=(0,), recipe=recipe), tmp_path)
+    by_rate = {c["learning_rate"]: study.run(c["id"]).info() for c in study.info()["cells"]}
+    assert by_rate[0.1]["status"] == "done"
+    assert by_rate[1e30]["status"] == "diverged"
+    assert "not finite" in by_rate[1e30]["reason"]
+    assert study.info()["chosen"] == [{"gate": "residual", "depth": 4, "learning_rate": 0.1}]
+
+
+def test_rules_that_draw_random_numbers_repeat_by_seed(tmp_path):
+    config = replace(SMALL, gates=("stochastic-depth",), depths=(4,))
+    one, two = run_study(config, tmp_path / "one", workers=1), run_study(config, tmp_path / "two", workers=1)
+    assert numbers(one) == numbers(two)
+
+
+def test_a_users_gate_is_one_class(tmp_path):
+    """Named, studied in worker processes, reported and lesioned with no other change."""
+
+    class Halves(Gate, name="halves"):
+        """T = weight, C = 1 - weight."""
+
+        def __init__(self, site, *, weight: float = 0.5):
+            super().__init__(site)
+            self.weight = weight
+
+        def forward(self, z):
+            return Flow(self.weight, 1 - self.weight)
+
+    try:
+        study = run_study(replace(SMALL, gates=("plain", "halves:weight=0.25"), depths=(4,)), tmp_path)
+        assert study.info()["status"] == "done"
+        report, *_ = page.write(study)
+        assert "halves:weight=0.25" in report.read_text()
+        cell = next(c for c in study.info()["cells"] if c["gate"].startswith("halves"))
+        rows = [r for r in study.run(cell["id"]).probes() if r["kind"] == "block"]
+        assert {(r["transform_mean"], r["carry_mean"]) for r in rows} == {(0.25, 0.75)}
+        net = load_net(study.run(cell["id"]).weights).net
+        x = torch.rand(5, 1, 8, 8)
+        with torch.no_grad(), lesion(net, [f"blocks.{i}" for i in range(3)]):
+            assert torch.equal(net(x), net.head(net.stem(x)))
+    finally:
+        GATES.remove("halves")
+
+
+def test_a_gate_that_cannot_stand_in_the_body_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match="fixup needs bodies of two layers"):
+        run_study(replace(SMALL, gates=("plain", "fixup")), tmp_path)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_all_problems_are_named_together(tmp_path):
+    bad = replace(SMALL, gates=("plan", "highway:bais=1"), depths=(0, 3), recipe=Recipe(steps=0, clip=-1.0))
+    with pytest.raises(ValueError) as caught:
+        run_study(bad, tmp_path)
+    message = str(caught.value)
+    for part in ("'plan'", "'plain'", "'bais'", "bias=auto", "depth", "steps must be", "clip must be"):
+        assert part in message
+
+
+def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
+    class Broken(Gate, name="broken"):
+        """Fails in training, not when it is built."""
+
+        def forward(self, z):
+            if z.requires_grad:
+                raise RuntimeError("this gate is broken")
+            return Flow(1.0, 1.0)
+
+    try:
+        study = run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path)
+        info = study.info()
+        assert info["status"] == "failed"
+        assert {reason for reason in info["failures"].values()} == {"RuntimeError: this gate is broken"}
+        assert [row["gate"] for row in info["chosen"]] == ["plain"]
+        Broken.forward = lambda self, z: Flow(1.0, 1.0)
+        assert run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path).info()["status"] == "done"
+    finally:
+        GATES.remove("broken")
+
+
+def command(out: Path) -> list[str]:
+    flags = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 150"
+    return [sys.executable, "-m", "skipway", "study", "--out", str(out), *flags.split()]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
+    """SIGKILL, several times: no finished cell is computed twice, and the numbers are those of an uninterrupted run."""
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    draw = random.Random(0)
+    killed, seen = Study(tmp_path / "killed"), {}
+    for _ in range(5):
+        process = subprocess.Popen(command(killed.path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=draw.uniform(2.0, 9.0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(0.5)  # its workers notice that they are orphans
+        for run in killed.runs():
+            stamp = (run.path / "model.safetensors").stat().st_mtime_ns
+            assert seen.setdefault(run.id, stamp) == stamp
+    subprocess.run(command(killed.path), check=True, capture_output=True)
+    for run in killed.runs():
+        stamp = (run.path / "model.safetensors").stat().st_mtime_ns
+        assert seen.get(run.id, stamp) == stamp
+    assert killed.info()["status"] == "done"
+    assert numbers(killed) == numbers(Study(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_control_c_ends_tidily(tmp_path):
+    process = subprocess.Popen(
+        [*command(tmp_path), "--steps", "3000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    study = Study(tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(study.path.glob(".progress/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "start the same command again" in err
+    assert study.info()["status"] == "interrupted"
+    assert (study.path / "report.html").is_file()
+    assert "The report" in out
+
+
+def test_a_second_process_on_the_same_study_is_refused(tmp_path):
+    import filelock
+
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(ValueError, match="another process is running the study"),
+    ):
+        run_study(SMALL, tmp_path)
+
+
+def test_study_json_is_a_config(small):
+    assert StudyConfig.from_dict(json.loads(json.dumps(small.info()["config"]))) == SMALL
