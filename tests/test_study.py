@@ -202,7 +202,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
         study = run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path)
         info = study.info()
         assert info["status"] == "failed"
-        assert {reason for reason in info["failures"].values()} == {"RuntimeError: this gate is broken"}
+        assert set(info["failures"].values()) == {"RuntimeError: this gate is broken"}
         assert [row["gate"] for row in info["chosen"]] == ["plain"]
         Broken.forward = lambda self, z: Flow(1.0, 1.0)
         assert run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path).info()["status"] == "done"
@@ -211,7 +211,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
 
 
 def command(out: Path) -> list[str]:
-    flags = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 150"
+    flags = "--gates plain highway --depths 4 12 20 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 400"
     return [sys.executable, "-m", "skipway", "study", "--out", str(out), *flags.split()]
 
 
@@ -220,18 +220,20 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL, several times: no finished cell is computed twice, and the numbers are those of an uninterrupted run."""
     subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
     draw = random.Random(0)
-    killed, seen = Study(tmp_path / "killed"), {}
+    killed, seen, interrupted = Study(tmp_path / "killed"), {}, 0
     for _ in range(5):
         process = subprocess.Popen(command(killed.path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(timeout=draw.uniform(2.0, 9.0))
+            process.wait(timeout=draw.uniform(3.0, 6.0))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+            interrupted += 1
         time.sleep(0.5)  # its workers notice that they are orphans
         for run in killed.runs():
             stamp = (run.path / "model.safetensors").stat().st_mtime_ns
             assert seen.setdefault(run.id, stamp) == stamp
+    assert interrupted >= 3  # else the machine is so fast that this tests too little
     subprocess.run(command(killed.path), check=True, capture_output=True)
     for run in killed.runs():
         stamp = (run.path / "model.safetensors").stat().st_mtime_ns

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from skipway.probe.handles import override_flows as override_flows
     from skipway.probe.handles import read_flows as read_flows
     from skipway.probe.lesion import lesion as lesion
-    from skipway.report.page import write as write_report
+    from skipway.report.page import write as write_report  # noqa: F401
     from skipway.report.query import query as query
     from skipway.rundir import Study as Study
     from skipway.skip import Highway as Highway

@@ -285,7 +285,7 @@ class StochasticDepthGate(Gate, name="stochastic-depth"):
 
 
 class ReZeroGate(Gate, name="rezero"):
-    """T = one learned number a block, from 0; C = 1 (Bachlechner et al. 2020, arXiv 2003.04887; SkipInit, 2002.10444)."""
+    """T = one learned number a block, from 0; C = 1 (Bachlechner 2020, arXiv 2003.04887; SkipInit, 2002.10444)."""
 
     def __init__(self, site: Site, *, init: float = 0.0) -> None:
         super().__init__(site)
@@ -311,7 +311,7 @@ class LayerScaleGate(Gate, name="layerscale"):
 
 
 class FixupGate(Gate, name="fixup"):
-    """T = 1, C = 1; the body's last layer starts at 0, the others scaled by L^(-1/(2m-2)) (Zhang et al. 2019, 1901.09321).
+    """T = 1, C = 1; the body's last layer starts at 0, the others scaled by L^(-1/(2m-2)) (Zhang 2019, 1901.09321).
 
     L is the number of blocks, m the number of layers in each.
     """

@@ -1,4 +1,4 @@
-"""Names: registries of what exists, and specifications such as ``highway:bias=-4`` that name an entry with its settings."""
+"""Names: registries of what exists, and specifications such as ``highway:bias=-4``: an entry with its settings."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Value]:
 
 
 def check_settings(spec: Spec, maker: Callable[..., Any], kind: str) -> Spec:
-    """Return the specification in canonical form: settings equal to their defaults left out, numbers of the default's type.
+    """Return the specification in canonical form: no setting at its default, numbers of the default's type.
 
     Raises:
         ValueError: if a setting does not exist or has a value of the wrong type.

@@ -60,7 +60,7 @@ def run_id(identity: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON so that a reader, or a kill at any moment, sees the old file or the new one. NaN and infinities: null."""
+    """Write JSON; a reader, or a kill at any moment, sees the old file or the new one. NaN and infinities: null."""
     write_bytes(path, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -221,7 +221,7 @@ class Batch:
         write_json(folder / RUN, {"format": FORMAT, "id": identifier, **info})
 
     def commit(self) -> None:
-        """Make every run in the batch count: one rename decides, the moves after it can be finished by `Study.recover`."""
+        """Make every run in the batch count: one rename decides; `Study.recover` can finish the moves after it."""
         ready = self._root / f"{_READY}{self._name}"
         self._staging.rename(ready)
         _release(ready, self._root)
@@ -248,7 +248,7 @@ def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: a number that is not finite becomes null; why it was not is the status's and the reason's to say."""
+    """JSON has no NaN: a number that is not finite becomes null; status and reason say why it was not."""
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, Mapping):

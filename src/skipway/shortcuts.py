@@ -146,7 +146,7 @@ class DropoutShortcut(OptionA, name="dropout"):
 
 
 class NoShortcut(Shortcut, name="none"):
-    """No way around: for plain blocks. Where such a block keeps its shape, a lesion still has the identity to fall back on."""
+    """No way around: for plain blocks. Where one keeps its shape, a lesion still has the identity to fall back on."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

@@ -11,7 +11,7 @@ import tyro
 
 @dataclass(frozen=True)
 class GatesCommand:
-    """List the gate rules, the shortcuts, and their settings with defaults, as --gates takes them: name:key=value,key=value."""
+    """List the gate rules, the shortcuts, and their settings with defaults: --gates takes name:key=value,key=value."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -45,7 +45,7 @@ class StudyState(Watch):
         self._fractions: Mapping[str, float] = {}
         self._cost_before, self._cost_done, self._cost = 0.0, 0.0, 1.0
         self._began = time.monotonic()
-        self.title = ""
+        self.title = "Reading the data and planning the study ..."
         self.training = False
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:

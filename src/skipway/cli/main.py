@@ -1,4 +1,4 @@
-"""The entry point: a table of commands. Each command's module is imported when it is called, so that help is instant."""
+"""The entry point: a table of commands. A command's module is imported when it is called, so that help is instant."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tyro
 
@@ -35,7 +36,8 @@ def run(arguments: Sequence[str]) -> int:
         console.print(f"  settings: {settings}; any gate of `skipway gates`", highlight=False)
         table = Table("net", "parameters", box=None, header_style="bold", padding=(0, 2))
         for name in family.examples:
-            net = build(name, num_classes=command.classes, **family.inputs(command.shape))
+            inputs: dict[str, Any] = family.inputs(command.shape)
+            net = build(name, num_classes=command.classes, **inputs)
             table.add_row(name, f"{sum(p.numel() for p in net.parameters()):,}")
         console.print(table)
     shape = " x ".join(map(str, command.shape))

@@ -15,6 +15,8 @@ class ReportCommand:
 
     study: tyro.conf.Positional[Path]
     """The study's directory: what `skipway study` printed at its end."""
+    markdown: bool = False
+    """Print the table in Markdown, with all its columns, and nothing else."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,6 +26,6 @@ def run(arguments: Sequence[str]) -> int:
         FileNotFoundError: if the directory holds no study.
     """
     command = tyro.cli(ReportCommand, args=[*arguments], prog="skipway report")
-    from skipway.cli.show import show
+    from skipway.cli.show import show, show_markdown
 
-    return show(command.study)
+    return show_markdown(command.study) if command.markdown else show(command.study)

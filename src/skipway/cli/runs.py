@@ -10,6 +10,12 @@ from pathlib import Path
 
 import tyro
 
+_LIST = """
+    select study, run, gate, depth, learning_rate, seed,
+        status, train_loss, validation_loss, validation_error, test_error
+    from runs order by study, gate, depth, learning_rate, seed
+"""
+
 
 @dataclass(frozen=True)
 class RunsCommand:
@@ -30,13 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, query, print.
 
     Raises:
-        ValueError: if the query is not valid; the message lists the views and their columns.
-        FileNotFoundError: if there is no such folder.
+        ValueError: if the query is not valid, or if there is no such folder.
     """
     command = tyro.cli(RunsCommand, args=[*arguments], prog="skipway runs")
-    from skipway.report.query import query, runs
+    from skipway.report.query import query
 
-    columns, rows = query(command.sql, command.folder) if command.sql else runs(command.folder)
+    columns, rows = query(command.sql or _LIST, command.folder)
     if command.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerows([columns, *rows])

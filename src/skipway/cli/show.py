@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from skipway.cli.main import DONE, FAILED
-from skipway.report import page
 from skipway.report.summary import summarise
-from skipway.report.table import table
+from skipway.report.table import markdown, table
 from skipway.report.verdict import verdict
 from skipway.rundir import Study
 
@@ -34,7 +33,24 @@ def show(folder: Path) -> int:
         count = sum(other == reason for other in info["failures"].values())
         console.print(f"[bold red]{count} cells failed:[/] ", end="")
         console.print(reason, markup=False)
-    report, *pictures = page.write(study)
+    report, *pictures = _write(study)
     console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)
     console.print(f"The pictures: {len(pictures)} PNG files beside it", highlight=False)
     return FAILED if info["failures"] else DONE
+
+
+def show_markdown(folder: Path) -> int:
+    """Print a study's table in Markdown.
+
+    Raises:
+        FileNotFoundError: if the folder holds no study.
+    """
+    print(markdown(summarise(Study.open(folder))))
+    return DONE
+
+
+def _write(study: Study) -> tuple[Path, ...]:
+    # Altair takes a quarter of a second to load, and the table should not wait for it.
+    from skipway.report.page import write
+
+    return write(study)

@@ -9,6 +9,8 @@ import difflib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,8 @@ def read_folder(folder: Path) -> Given:
     # Its intermediate copy is of no use once the images are decoded, and ours is the one that watches for changes.
     with tempfile.TemporaryDirectory(dir=cache.root(), ignore_cleanup_errors=True) as scratch:
         try:
-            dataset = load_dataset(str(folder), cache_dir=scratch)
+            with _no_progress_bars():
+                dataset = load_dataset(str(folder), cache_dir=scratch)
         except Exception as error:  # datasets raises many kinds, and they are about the folder
             raise ValueError(
                 f"{folder} cannot be read as a data set: {error} Valid: parquet files in the Hub's layout "
@@ -140,6 +143,20 @@ def _from_hub(name: str, config: str | None) -> Given:
             raise _unreachable(asked, error) from error
         commit = None  # load_dataset can still find what the Hugging Face cache holds
     return cache.recall(cache.Key(asked, origin, commit or ""), partial(read_hub, name, config, commit))
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Nothing is downloaded from a folder, so there is nothing to wait for and show."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            enable_progress_bars()
 
 
 def read_hub(name: str, config: str | None, commit: str | None) -> Given:

@@ -1,4 +1,4 @@
-"""Handles on the skips of a model: read what its gates let through, or override it, without touching the model's code."""
+"""Handles on the skips of a model: read what gates let through, or override it, without touching the model's code."""
 
 from __future__ import annotations
 

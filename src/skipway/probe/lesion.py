@@ -1,4 +1,7 @@
-"""Lesions: take blocks out of a model while it runs, to see what carries the signal (Srivastava et al. 2015; Veit et al. 2016)."""
+"""Lesions: take blocks out of a model while it runs, to see what carries the signal.
+
+Srivastava et al. 2015 (arXiv 1507.06228) for highway nets; Veit et al. 2016 (arXiv 1605.06431) for residual ones.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
 
 
 def score_on_test(study: Study, ids: Mapping[Cell, str], chosen: Sequence[Json], data: Data) -> None:
-    """Read the test split once for each run of a chosen learning rate, on its final weights, and add the scores to it."""
+    """Read the test split once for each run of a chosen learning rate, on its final weights; add the scores to it."""
     wanted = {(row["gate"], row["depth"], row["learning_rate"]) for row in chosen}
     for cell, identifier in ids.items():
         run = study.run(identifier)

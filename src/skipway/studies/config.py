@@ -16,7 +16,7 @@ class StudyConfig:
     """Gates x depths x learning rates x seeds on a data set: all that decides a study's numbers."""
 
     data: str = "digits"
-    """digits, mnist, cifar10, another data set's name on the Hugging Face Hub, or a local folder in the Hub's layout."""
+    """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder in the Hub's layout."""
     body: str = "dense"
     """The family of nets, with settings if need be: dense, dense:activation=tanh."""
     gates: tuple[str, ...] = ("plain", "residual", "highway")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 
@@ -56,6 +56,7 @@ def checked(config: StudyConfig) -> StudyConfig:
     """
     from dataclasses import replace
 
+    config = StudyConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
     problems = config.problems()
     gates: list[str] = []
     for gate in config.gates:
@@ -118,7 +119,7 @@ def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
 
 
 def stacks_of(config: StudyConfig, data: Data, device: torch.device) -> Iterator[CellStack]:
-    """The study's cells in stacks. The division follows from the config alone, so a study started again finds the same."""
+    """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
     steps = config.recipe.total_steps(len(data.train))
     cells = cells_of(config)
     for gate, depth in product(config.gates, config.depths):
@@ -135,7 +136,7 @@ def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
     """As few parts as the size allows, of sizes as equal as can be."""
     count = math.ceil(len(cells) / size)
     bounds = [round(place * len(cells) / count) for place in range(count + 1)]
-    return (cells[start:end] for start, end in zip(bounds, bounds[1:], strict=False))
+    return (cells[start:end] for start, end in pairwise(bounds))
 
 
 def _block_output_bytes(net: SkipNet, batch_size: int) -> int:

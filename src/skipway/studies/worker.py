@@ -1,4 +1,4 @@
-"""One stack of a study, from its cells to committed run directories. This runs in a worker process, or in the caller's."""
+"""One stack of a study, from its cells to committed run directories: what a worker process does."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _load(source: str, validation: float, split_seed: int) -> Data:
 
 @contextmanager
 def _machine(threads: int) -> Iterator[None]:
-    """So many threads, and numbers below float32's normal range as zero: vanishing gradients would slow the processor."""
+    """So many threads, and numbers below float32's normal range as zero: vanishing gradients would slow it down."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

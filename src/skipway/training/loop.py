@@ -97,7 +97,7 @@ def train(
 
 
 def curve_points(steps: int, batch_size: int, validation_samples: int) -> int:
-    """How many rows a training writes: up to 30, fewer where their evaluation would cost over a tenth of the training."""
+    """How many rows a training writes: up to 30, fewer where evaluating would cost over a tenth of the training."""
     # A forward pass is about a third of a step.
     affordable = int(0.3 * steps * batch_size / max(1, validation_samples))
     return min(steps, max(_FEWEST_POINTS, min(_MOST_POINTS, affordable)))

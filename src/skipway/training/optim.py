@@ -1,7 +1,7 @@
-"""Updates: clip the gradient, move the weights. torch's optimizers for one net; for a stack, the same rules on a matrix.
+"""Updates: clip the gradient, move the weights. torch's optimizers for one net; for a stack, their rules on a matrix.
 
-A stack's weights are one matrix with a row for each replica (`skipway.training.replicas.Stack`), so a learning rate and a
-largest gradient norm for each replica are a column beside it. The arithmetic is torch's, which the tests hold.
+A stack's weights are one matrix with a row for each replica (`skipway.training.replicas.Stack`), so a learning rate and
+a largest gradient norm for each replica are a column beside it. The arithmetic is torch's, which the tests hold.
 """
 
 from __future__ import annotations

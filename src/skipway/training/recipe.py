@@ -71,7 +71,7 @@ class Recipe:
             (self.warmup_steps >= 0, f"warmup_steps must be 0 or more; it is {self.warmup_steps}."),
             (
                 self.epochs is not None or self.steps is None or self.warmup_steps < max(1, self.steps),
-                f"warmup_steps must be below steps ({self.steps}), or the warm-up never ends; it is {self.warmup_steps}.",
+                f"warmup_steps must be below steps ({self.steps}), or it never ends; it is {self.warmup_steps}.",
             ),
             (self.clip is None or self.clip > 0, f"clip must be above 0, or none; it is {self.clip}."),
             (
@@ -102,7 +102,7 @@ class Recipe:
         return 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide a run's numbers beside its learning rate; those that have no part in it are left out."""
+        """The fields that decide a run's numbers beside its learning rate, without those that have no part in it."""
         unused = {"learning_rates", "steps" if self.epochs is not None else "epochs"}
         unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
         if self.schedule != "step":

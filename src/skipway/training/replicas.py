@@ -1,4 +1,4 @@
-"""Replicas: many copies of one net, with seeds and learning rates of their own, trained at once as one batched computation.
+"""Replicas: copies of one net, with seeds and learning rates of their own, trained at once as one batched computation.
 
 Every linear layer becomes one batched product over a leading replica dimension, every other parameter a stack that
 broadcasts. The arithmetic of a replica is that of the single net but for the order of sums inside a product: their
@@ -20,8 +20,8 @@ from skipway.nets.stack import SkipNet
 from skipway.shortcuts import Shortcut
 from skipway.skip import Skip
 
-# More replicas in one stack save the overhead of an operation until what the blocks hold for the backward pass no longer
-# fits the processor's caches: measured on two cores, LOG.md, "How many replicas a stack".
+# More replicas in one stack save overhead until what the blocks hold for the backward pass no longer fits the
+# processor's caches: measured on two cores, LOG.md, "How many replicas a stack".
 _CPU_BLOCK_OUTPUTS = 6 * 2**20  # bytes
 _CPU_LEAST = 4
 

@@ -1,0 +1,81 @@
+"""The README's commands and code do what it says: each is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+SKIPWAY = [line for line in COMMANDS if line.startswith("skipway")]
+# Shortens a documented study; all its other flags stay as they are.
+SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the commands run one after the other; with the study that the later ones name."""
+    folder = tmp_path_factory.mktemp("readme")
+    run(f"skipway study --depths 5 10 {SHORT} --out studies/digits-dense", folder)
+    return folder
+
+
+def run(command: str, folder: Path) -> str:
+    arguments = shlex.split(command)[1:]
+    done = subprocess.run([sys.executable, "-m", "skipway", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", SKIPWAY)
+def test_command(command, folder, request):
+    if "--data mnist" in command:
+        # The same loading code on the same data set, from a folder instead of the network.
+        shared = request.getfixturevalue("shared")
+        command = command.replace("--data mnist", f"--data {shared / 'data' / 'mnist'}")
+    if command.startswith("skipway study"):
+        command = f"{command} {SHORT}"
+        if "--epochs" in command:
+            command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")
+    assert run(command, folder)
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=["layers and studies", "a gate of your own"])
+def test_python(code, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("studies/*/study.json"))
+
+
+@pytest.mark.parametrize("command", [line.partition("#")[0].strip() for line in COMMANDS if line.startswith("make")])
+def test_make_target_exists(command):
+    target = command.split()[1]
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_every_shell_line_is_covered():
+    others = [line for line in COMMANDS if line and not line.startswith(("skipway", "make"))]
+    assert others == ["pip install -c constraints.txt ."]
+
+
+def test_every_command_of_the_program_is_documented():
+    from skipway.cli.main import COMMANDS as NAMES
+
+    assert {line.split()[1] for line in SKIPWAY} == set(NAMES)
+
+
+def test_every_module_named_exists():
+    for name in re.findall(r"`([a-z]+(?:/|\.py))`", README.split("## Where to change what")[1]):
+        assert (ROOT / "src/skipway" / name).exists(), name
