@@ -118,15 +118,13 @@ class StudyState(Watch):
         """All of it as a table with a bar below."""
         depths = list(dict.fromkeys(depth for _, depth in self._pairs))
         gates = list(dict.fromkeys(gate for gate, _ in self._pairs))
-        table = Table(
-            *("depth", *gates), title=self.title, title_justify="left", title_style="", box=None, padding=(0, 2, 0, 0)
-        )
+        table = Table("depth", *gates, box=None, padding=(0, 2, 0, 0))
         for depth in depths:
             table.add_row(str(depth), *(_state(self._pairs[gate, depth]) for gate in gates))
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(total=1.0, completed=self.done(), width=40), f"{self.done():.0%}", self.times())
         legend = Text("best validation loss so far (its learning rate); finished/all trainings while it goes on", "dim")
-        return Group(table, legend, bar, Text(self._best()))
+        return Group(Text(self.title), table, legend, bar, Text(self._best()))
 
 
 @contextmanager
