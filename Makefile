@@ -30,4 +30,6 @@ clean:  ## Take away environments and caches; studies stay.
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	# The peers that nets are compared with; alone, since they would ask for another torch.
+	.venv-test/bin/python -m pip install --quiet -c constraints.txt --no-deps torchvision timm
 	touch $@

@@ -1,10 +1,12 @@
-"""What several test files need: the real data beside the project, and a cache of decoded data that lives for one session."""
+"""What several test files need: real data beside the project, the peers, a cache of decoded data for one session."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,3 +23,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder shared/ with the real data sets does not lie beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def peers() -> SimpleNamespace:
+    """torchvision and timm, whose nets ours are compared with."""
+    import torch
+
+    try:
+        torchvision = pytest.importorskip("torchvision")
+    except RuntimeError:
+        # Its compiled part is for another build of torch; what it would define is declared, and never used here.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", schema)
+        torchvision = pytest.importorskip("torchvision")
+    return SimpleNamespace(torchvision=torchvision, timm=pytest.importorskip("timm"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from skipway.gates import Flow as Flow
     from skipway.gates import Gate as Gate
     from skipway.gates import Site as Site
+    from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import build as build
     from skipway.nets.weights import load_net as load_net
     from skipway.probe.handles import override_flows as override_flows
@@ -43,6 +44,7 @@ _HOMES = {
     "lesion": "skipway.probe.lesion:lesion",
     "load": "skipway.data.sources:load",
     "load_net": "skipway.nets.weights:load_net",
+    "load_weights": "skipway.nets.foreign:load_weights",
     "override_flows": "skipway.probe.handles:override_flows",
     "query": "skipway.report.query:query",
     "read_flows": "skipway.probe.handles:read_flows",

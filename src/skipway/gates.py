@@ -192,14 +192,10 @@ class ResidualGate(Gate, name="residual"):
 
     def __init__(self, site: Site, *, scale: float | str = "auto") -> None:
         super().__init__(site)
-        auto = 1.0 if site.normalised else site.count**-0.5
-        self.scale = _number("scale", scale, auto)
+        self.scale = _number("scale", scale, _sum_scale(site))
 
     def init_body(self, body: nn.Module) -> None:
-        layers = list(layers_of(body))
-        if layers and self.scale != 1:
-            with torch.no_grad():
-                _weight(layers[-1]).mul_(self.scale)
+        _scale_last_layer(body, self.scale)
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(1.0, 1.0)
@@ -253,26 +249,34 @@ class ExclusiveGate(HighwayGate, name="exclusive"):
 
 
 class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
-    """T = 1, C = 1 - g with g = sigmoid(1x1 convolution) (arXiv 1603.05027, section 3.1)."""
+    """T = 1, C = 1 - g with g = sigmoid(1x1 convolution) (arXiv 1603.05027, section 3.1).
 
-    def __init__(self, site: Site, *, bias: float = -6.0) -> None:
+    ``scale`` is the residual rule's, whose sum over the depth this one shares.
+    """
+
+    def __init__(self, site: Site, *, bias: float = -6.0, scale: float | str = "auto") -> None:
         super().__init__(site, bias=bias, kernel=1)
+        self.scale = _number("scale", scale, _sum_scale(site))
+
+    def init_body(self, body: nn.Module) -> None:
+        _scale_last_layer(body, self.scale)
 
     def forward(self, z: Tensor) -> Flow:
         # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
         return Flow(1.0, self.transform(z).neg_().sigmoid_())
 
 
-class StochasticDepthGate(Gate, name="stochastic-depth"):
+class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
     """T ~ Bernoulli(p) once a mini-batch in training, T = p at test, C = 1 (Huang et al. 2016, arXiv 1603.09382).
 
-    The linear rule: p falls from 1 at the input to ``p_last`` at the last block, 1 - p_l = l/L (1 - p_L).
+    The linear rule: p falls from 1 at the input to ``p_last`` at the last block, 1 - p_l = l/L (1 - p_L). ``scale`` is
+    the residual rule's.
     """
 
     random = True
 
-    def __init__(self, site: Site, *, p_last: float = 0.5) -> None:
-        super().__init__(site)
+    def __init__(self, site: Site, *, p_last: float = 0.5, scale: float | str = "auto") -> None:
+        super().__init__(site, scale=scale)
         if not 0 < p_last <= 1:
             raise ValueError(f"stochastic-depth: p_last is a probability above 0 and up to 1; it is {p_last}.")
         self.survival = 1 - (site.index + 1) / site.count * (1 - p_last)
@@ -347,10 +351,25 @@ def _checked(spec: str) -> Spec:
 
 
 def _gate_layer(site: Site, bias: float, kernel: int | str) -> nn.Module:
-    layer = site.layer(kernel=None if kernel == "auto" else int(_number("kernel", kernel, 1)))
+    size = _number("kernel", kernel, site.kernel)
+    if size != int(size):
+        raise ValueError(f"a gate's kernel is a whole number of pixels; it is {size:g}.")
+    layer = site.layer(kernel=int(size))
     nn.init.xavier_normal_(layer.weight)
     nn.init.constant_(cast(Tensor, layer.bias), bias)
     return layer
+
+
+def _sum_scale(site: Site) -> float:
+    """What keeps a sum over the blocks in bounds where no body normalises."""
+    return 1.0 if site.normalised else site.count**-0.5
+
+
+def _scale_last_layer(body: nn.Module, scale: float) -> None:
+    layers = list(layers_of(body))
+    if layers and scale != 1:
+        with torch.no_grad():
+            _weight(layers[-1]).mul_(scale)
 
 
 def _number(setting: str, value: float | str, auto: float) -> float:

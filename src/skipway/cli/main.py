@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from skipway import __version__
+import skipway
 from skipway.registry import UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_overview())
         return DONE
     if name == "--version":
-        print(f"skipway {__version__}")
+        print(f"skipway {skipway.__version__}")
         return DONE
     try:
         if name not in COMMANDS:

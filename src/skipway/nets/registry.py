@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import inspect
 from typing import Any
 
 from skipway.gates import GATES
 from skipway.gates import canonical as canonical_gate
-from skipway.nets import dense
+from skipway.nets import cifar, dense, highway, highway_2025, imagenet
+from skipway.nets.family import Family, NetName, Template
 from skipway.nets.stack import SkipNet
 from skipway.registry import Registry, Spec, UnknownNameError, check_settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Nets of one body: a depth and a gate make one.
-
-    `make` takes gate, depth, num_classes, what `inputs` gives for an image's shape, a width, and its own settings, which
-    are the keyword-only arguments with a plain default and can be written in a specification (``dense:activation=tanh``).
-    """
-
-    body: str  # the name after --body
-    about: str  # one line
-    depths: str  # the rule in words
-    pattern: str  # of its nets' names: groups gate and depth
-    examples: tuple[str, ...]
-    make: Callable[..., SkipNet]
-    check_depth: Callable[..., None]  # (depth, **settings): raises ValueError with the nearest valid depths
-    inputs: Callable[[tuple[int, int, int]], dict[str, int]]  # (channels, height, width) -> arguments of make
-
-    def net_name(self, gate: str, depth: int) -> str:
-        """The name of this family's net with this gate and depth."""
-        return self.pattern.replace("(?P<gate>[a-z0-9-]+)", Spec.parse(gate).name).replace(
-            r"(?P<depth>\d+)", str(depth)
-        )
-
 
 FAMILIES: Registry[Family] = Registry("body")
 FAMILIES.add(
@@ -45,13 +19,16 @@ FAMILIES.add(
         body="dense",
         about="fully connected: a plain first layer, then gated blocks of one width, then softmax",
         depths="any whole number from 1: the layers before the softmax layer",
-        pattern=r"(?P<gate>[a-z0-9-]+)-dense-(?P<depth>\d+)",
         examples=("plain-dense-50", "residual-dense-50", "highway-dense-50"),
+        name=Template("{gate}-dense-{depth}").name,
+        parse=Template("{gate}-dense-{depth}").parse,
         make=dense.dense_net,
         check_depth=dense.check_depth,
         inputs=lambda shape: {"in_features": shape[0] * shape[1] * shape[2]},
     ),
 )
+for _family in (cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
+    FAMILIES.add(_family.body, _family)
 
 
 def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
@@ -67,10 +44,11 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
         TypeError: if a setting is missing or unknown.
     """
     family, found = parse_name(name)
-    if gate is not None and Spec.parse(gate).name != found["gate"]:
-        raise ValueError(f"net {name!r} has the gate {found['gate']!r}, but gate={gate!r} was given: let them agree.")
-    gate = canonical_gate(gate or found["gate"])
-    net = family.make(gate=gate, depth=int(found["depth"]), **settings)
+    for key, told, given in _told_twice(found, gate, settings):
+        raise ValueError(f"net {name!r} has the {key} {told!r}, but {key}={given!r} was given: let them agree.")
+    gate = canonical_gate(gate or found.gate)
+    settings = {**found.settings, **settings}
+    net = family.make(gate=gate, depth=found.depth, **settings)
     net.architecture = {"name": name, "gate": gate, **settings}
     return net
 
@@ -88,7 +66,7 @@ def build_body(
     settings: dict[str, Any] = {**family.inputs(shape), "num_classes": classes, **dict(spec.settings)}
     if width is not None:
         settings["width"] = width
-    return build(family.net_name(gate, depth), gate=gate, **settings)
+    return build(family.net_name(gate, depth, **settings), gate=gate, **settings)
 
 
 def check_body(body: str) -> Spec:
@@ -108,21 +86,29 @@ def check_depth(body: str, depth: int) -> None:
         ValueError: with the rule and the nearest valid depths.
     """
     spec = check_body(body)
-    known: Mapping[str, Any] = dict(spec.settings)
-    FAMILIES[spec.name].check_depth(depth, **{key: known[key] for key in ("layers",) if key in known})
+    check = FAMILIES[spec.name].check_depth
+    asked = inspect.signature(check).parameters
+    check(depth, **{key: value for key, value in spec.settings if key in asked})
 
 
-def parse_name(name: str) -> tuple[Family, dict[str, str]]:
-    """Find a net's family and the parts of its name.
+def parse_name(name: str) -> tuple[Family, NetName]:
+    """Find a net's family and what its name says.
 
     Raises:
-        ValueError: if no family has such a name.
+        ValueError: if no family has such a name, or if there is no such gate.
     """
-    for family in FAMILIES.values():
-        match = re.fullmatch(family.pattern, name)
-        if match:
-            if match["gate"] not in GATES:
-                raise UnknownNameError("gate", match["gate"], GATES)
-            return family, match.groupdict()
+    found = [(family, said) for family in FAMILIES.values() if (said := family.parse(name))]
+    for family, said in found:
+        if said.gate in GATES:
+            return family, said
+    for _, said in found:
+        raise UnknownNameError("gate", said.gate, GATES)
     examples = [example for family in FAMILIES.values() for example in family.examples]
     raise UnknownNameError("net", name, examples)
+
+
+def _told_twice(said: NetName, gate: str | None, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What a name says and an argument says otherwise: (setting, the name's value, the argument's)."""
+    given = {**settings} if gate is None else {**settings, "gate": Spec.parse(gate).name}
+    told = {"gate": said.gate, **said.settings}
+    return [(key, value, given[key]) for key, value in told.items() if key in given and given[key] != value]

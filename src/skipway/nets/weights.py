@@ -28,7 +28,13 @@ class SavedNet:
 
 
 def weights_bytes(net: nn.Module, preprocess: dict[str, Any], classes: Sequence[str]) -> bytes:
-    """A net that `build` made, as the content of a safetensors file."""
+    """A net that `build` made, as the content of a safetensors file.
+
+    Raises:
+        ValueError: if `build` did not make it, since nothing could rebuild it.
+    """
+    if not getattr(net, "architecture", None):
+        raise ValueError("a net built by hand cannot be rebuilt from its weights alone; make it with skipway.build.")
     about = {"architecture": net.architecture, "preprocess": preprocess, "classes": list(classes)}
     # Under one key: the order of several would differ from process to process, and equal nets should be equal files.
     metadata = {_KEY: json.dumps(about)}

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from skipway.gates import Flow, Site
+from skipway.shortcuts import NoShortcut
 from skipway.skip import Skip
 
 
@@ -23,7 +24,8 @@ class SkipHandle:
     def why_not_lesionable(self) -> str | None:
         """The reason why nothing can be carried past the block; None where a lesion is possible."""
         shortcut, body = self.skip.shortcut, self.skip.body
-        if shortcut is None and body is not None and not Site.of(body).keeps_shape:
+        nothing = shortcut is None or isinstance(shortcut, NoShortcut)
+        if nothing and body is not None and not Site.of(body).keeps_shape:
             return f"block {self.name!r} changes its input's shape and has no shortcut"
         return None
 

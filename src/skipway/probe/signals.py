@@ -27,8 +27,10 @@ class Layer:
 
 def layers_of_net(net: nn.Module) -> list[Layer]:
     """The stem, the blocks and the head of a `skipway.nets.stack.SkipNet`, in order."""
-    blocks = [Layer(f"blocks.{name}", "block") for name, _ in net.get_submodule("blocks").named_children()]
-    return [Layer("stem", "stem"), *blocks, Layer("head", "head")]
+    names = {module: name for name, module in net.named_modules()}
+    stem, blocks, head = (net.get_submodule(part) for part in ("stem", "blocks", "head"))
+    rows = [Layer(names[block], "block") for block in blocks.children()]
+    return [Layer(names[stem], "stem"), *rows, Layer(names[head], "head")]
 
 
 def measure(
@@ -61,7 +63,8 @@ def measure(
         for layer in layers:
             hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs))
         loss = losses(net(x)).sum()
-        parameters = {layer.name: list(net.get_submodule(layer.name).parameters()) for layer in layers}
+        trained = {layer.name: net.get_submodule(layer.name).parameters() for layer in layers}
+        parameters = {name: [p for p in own if p.requires_grad] for name, own in trained.items()}
         flat = [*outputs.values(), *(p for own in parameters.values() for p in own)]
         gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
         by_output = {name: next(gradients) for name in outputs}

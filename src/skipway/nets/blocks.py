@@ -1,0 +1,144 @@
+"""What convolutional blocks are made of: convolutions, and the orders in which batch norm and ReLU stand about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import cast
+
+from torch import Tensor, nn
+
+from skipway.gates import Site, layers_of
+from skipway.nets.stack import named
+from skipway.registry import Registry
+from skipway.shortcuts import Shortcut, make_shortcut
+
+_EXPANSION = 4  # a bottleneck's output has so many times the channels of its 3x3 convolution
+
+
+@dataclass(frozen=True)
+class Order:
+    """Where batch norm ("bn") and ReLU ("relu") stand in a block; between its convolutions, both always do."""
+
+    before: tuple[str, ...] = ()  # the first convolution
+    after: tuple[str, ...] = ()  # the last one
+    post: tuple[str, ...] = ()  # after the addition
+
+    @property
+    def stem(self) -> tuple[str, ...]:
+        """After the net's first convolution, whose output the first block takes as it would another block's."""
+        return self.after + self.post
+
+    @property
+    def normalises_branch(self) -> bool:
+        """Whether a branch is normalised before the addition; a projection on the shortcut then is, too."""
+        return "bn" in self.after
+
+
+# Table 2 and Figure 4 of He et al. 2016 (arXiv 1603.05027), (a) to (e).
+ORDERS: Registry[Order] = Registry("order")
+ORDERS.add("original", Order(after=("bn",), post=("relu",)))
+ORDERS.add("bn-after", Order(post=("bn", "relu")))
+ORDERS.add("relu-before", Order(after=("bn", "relu")))
+ORDERS.add("relu-pre", Order(before=("relu",), after=("bn",)))
+ORDERS.add("pre", Order(before=("bn", "relu")))
+
+
+def conv(channels: int, out: int, kernel: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the size up to its stride; He's normal initialisation by fan-out, std sqrt(2 / k k out).
+
+    The bias, by default left out since a batch norm follows, starts at 0.
+    """
+    layer = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, bias=bias)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def basic_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]:
+    """The two 3x3 convolutions of a basic block."""
+    return [conv(channels, planes, 3, stride=stride), conv(planes, planes, 3)]
+
+
+def bottleneck_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]:
+    """The 1x1, 3x3 and 1x1 convolutions of a bottleneck; the stride is the 3x3's, so that no pixel goes unseen."""
+    return [conv(channels, planes, 1), conv(planes, planes, 3, stride=stride), conv(planes, planes * _EXPANSION, 1)]
+
+
+def activations(kinds: Sequence[str], channels: int) -> list[nn.Module]:
+    """The batch norms and ReLUs of one place in an order.
+
+    A ReLU works in place only on a batch norm's output: what else comes may be a block's input, which the other branch
+    still needs, or which a gate that carries everything hands on as it is.
+    """
+    follows = [False, *(kind == "bn" for kind in kinds)]
+    return [
+        nn.BatchNorm2d(channels) if kind == "bn" else nn.ReLU(inplace=after_bn)
+        for kind, after_bn in zip(kinds, follows, strict=False)
+    ]
+
+
+def activation(kinds: Sequence[str], channels: int) -> nn.Module | None:
+    """The same as one module; None where nothing stands there."""
+    parts = activations(kinds, channels)
+    return numbered(parts) if len(parts) > 1 else parts[0] if parts else None
+
+
+def make_body(convs: Sequence[nn.Conv2d], order: Order, *, shares_first: bool) -> nn.Sequential:
+    """F of one block: its convolutions with what the order puts about them.
+
+    Args:
+        convs: the convolutions, one after another.
+        order: where batch norm and ReLU stand.
+        shares_first: leave out what stands before the first convolution, since both branches share it.
+    """
+    parts = [] if shares_first else activations(order.before, convs[0].in_channels)
+    for layer, _ in pairwise(convs):
+        parts += [layer, *activations(("bn", "relu"), layer.out_channels)]
+    return numbered([*parts, convs[-1], *activations(order.after, convs[-1].out_channels)])
+
+
+def zero_last(body: nn.Sequential) -> None:
+    """Start a block as its shortcut: the last batch norm's weight, or the last convolution's, starts at 0.
+
+    For the batch norm see Goyal et al. 2017 (arXiv 1706.02677, section 5.1). Where the body ends in its convolution, it
+    is that one, since the batch norm before it has a ReLU after it, through which a weight of 0 would pass no gradient.
+
+    Raises:
+        ValueError: if the body ends in a ReLU.
+    """
+    last = body[-1]
+    if isinstance(last, nn.ReLU):
+        raise ValueError(
+            "zero_init starts the last layer of each body at 0, and a ReLU after it passes no gradient there: "
+            "use an order whose body does not end in a ReLU (any but relu-before)."
+        )
+    nn.init.zeros_(cast(Tensor, last.weight))
+
+
+def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
+    """S of one block. A projection beside a branch that is not normalised is a convolution alone.
+
+    Raises:
+        ValueError: if there is no such shortcut, or if it cannot stand beside this body.
+    """
+    if order.normalises_branch:
+        return make_shortcut(spec, Site.of(body))
+    shortcut = make_shortcut(spec, replace(Site.of(body), normalised=False))
+    for layer in layers_of(shortcut):
+        layer.register_parameter("bias", None)  # the batch norm of the next block, or after the addition, has its own
+    return shortcut
+
+
+def numbered(parts: Iterable[nn.Module]) -> nn.Sequential:
+    """A sequence whose parts are named by kind and number: conv1, bn1, relu1, conv2, bn2."""
+    counts: Counter[str] = Counter()
+    modules: dict[str, nn.Module] = {}
+    for part in parts:
+        kind = {nn.Conv2d: "conv", nn.BatchNorm2d: "bn", nn.ReLU: "relu"}[type(part)]
+        counts[kind] += 1
+        modules[f"{kind}{counts[kind]}"] = part
+    return named(**modules)

@@ -1,0 +1,153 @@
+"""The blocks of ImageNet nets, under torchvision's and timm's parameter names: ``conv1``, ``bn1``, ``downsample.0``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+from torch import Tensor, nn
+
+from skipway.gates import Gate, Site
+from skipway.nets.blocks import ORDERS, basic_convs, conv, make_body, zero_last
+from skipway.shortcuts import OptionB, OptionC, make_shortcut
+from skipway.skip import Skip
+
+WIDTH = 64  # channels of the paper's first stage
+# Blocks in each of the four stages, by depth (arXiv 1512.03385, Table 1): basic up to depth 34, bottlenecks beyond.
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_LAST_BASIC = 34
+_EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage
+
+
+class ImageBlock(Skip):
+    """A basic block or a bottleneck, whose parts bear torchvision's names in the state dict.
+
+    Args:
+        gate: the rule.
+        body: F; its children become the block's own, under their names.
+        downsample: S; None is the identity.
+    """
+
+    def __init__(self, gate: Gate, body: nn.Sequential, downsample: nn.Module | None) -> None:
+        # Not Skip's own: it would register body and shortcut, and their names be in the state dict.
+        nn.Module.__init__(self)
+        self._steps = [name for name, _ in body.named_children()]
+        for name, part in body.named_children():
+            self.add_module(name, part)
+        self.downsample = downsample
+        # Not in place: where a gate lets nothing through, what comes here is the block's input itself.
+        self.pre, self.post, self.gate = None, nn.ReLU(), gate
+
+    @property
+    def body(self) -> nn.Sequential:  # type: ignore[override]
+        """F, in one piece."""
+        return nn.Sequential(*(self.get_submodule(name) for name in self._steps))
+
+    @property
+    def shortcut(self) -> nn.Module | None:  # type: ignore[override]
+        """S."""
+        return self.downsample
+
+    def transform(self, z: Tensor) -> Tensor:
+        """F(z): the body's parts, one after another."""
+        for name in self._steps:
+            z = self.get_submodule(name)(z)
+        return z
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """The bodies of one net: how many, and how wide."""
+
+    depth: int  # a key of STAGES
+    width: int  # channels of the first stage; they double from stage to stage
+    groups: int  # of a bottleneck's 3x3 convolution
+    group_width: int  # channels of one such group in the first stage, where width is WIDTH
+
+    def check(self) -> None:
+        """Hold the numbers to their rules.
+
+        Raises:
+            ValueError: if one of them is out of range, or belongs to bottlenecks where the depth has none.
+        """
+        for name in ("width", "groups", "group_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is a whole number from 1; it is {getattr(self, name)}.")
+        if self.basic and (self.groups, self.group_width) != (1, WIDTH):
+            bottlenecks = ", ".join(str(depth) for depth in STAGES if depth > _LAST_BASIC)
+            raise ValueError(
+                f"groups and group_width are settings of bottlenecks, which depths {bottlenecks} have; "
+                f"depth {self.depth} has basic blocks."
+            )
+        if not self.basic and self._inner(self.width) < self.groups:
+            raise ValueError(
+                f"group_width {self.group_width} at width {self.width} leaves a group less than one channel: "
+                f"group_width times width is {WIDTH} or more."
+            )
+
+    @property
+    def basic(self) -> bool:
+        """Whether the blocks are basic blocks, otherwise bottlenecks."""
+        return self.depth <= _LAST_BASIC
+
+    @property
+    def features(self) -> int:
+        """Channels that leave the last stage."""
+        return self.width * 8 * (1 if self.basic else _EXPANSION)
+
+    def build(self, *, zero_init: bool) -> Iterator[nn.Sequential]:
+        """F of every block, in order, with fresh weights."""
+        channels = self.width
+        for stage, count in enumerate(STAGES[self.depth]):
+            planes = self.width * 2**stage
+            for place in range(count):
+                convs = self._convs(channels, planes, 2 if place == 0 and stage > 0 else 1)
+                body = make_body(convs, ORDERS["original"], shares_first=False)
+                if zero_init:
+                    zero_last(body)
+                yield body
+                channels = convs[-1].out_channels
+
+    def _inner(self, planes: int) -> int:
+        """Channels of a bottleneck's 3x3 convolution."""
+        return planes * self.group_width // WIDTH * self.groups
+
+    def _convs(self, channels: int, planes: int, stride: int) -> list[nn.Conv2d]:
+        if self.basic:
+            return basic_convs(channels, planes, stride)
+        # The stride is the 3x3 convolution's, as in torchvision; the paper has it in the first 1x1.
+        inner = self._inner(planes)
+        middle = _grouped(inner, stride, self.groups)
+        return [conv(channels, inner, 1), middle, conv(inner, planes * _EXPANSION, 1)]
+
+
+def downsample(shortcut: str, site: Site, *, pool: bool = False) -> nn.Module | None:
+    """S of a block; None where it is the identity and holds nothing.
+
+    Args:
+        shortcut: its specification.
+        site: the block's place.
+        pool: leave the stride of a projection to average pooling before it, so that no pixel goes unseen (ResNet-D).
+
+    Returns:
+        A projection is (convolution, batch norm), with `pool` (pooling, convolution, batch norm): torchvision's and
+        timm's names ``downsample.0``, ``downsample.1``, ``downsample.2``.
+
+    Raises:
+        ValueError: if there is no such shortcut, or if it cannot stand at this place.
+    """
+    way = make_shortcut(shortcut, replace(site, stride=1) if pool else site)
+    if not isinstance(way, OptionB | OptionC):
+        return make_shortcut(shortcut, site)
+    if not pool or way.projection is None:
+        return way.projection
+    # At the rim of an odd size, the mean of the pixels that are there; as in timm.
+    pooling = nn.AvgPool2d(site.stride, ceil_mode=True, count_include_pad=False) if site.stride > 1 else nn.Identity()
+    return nn.Sequential(pooling, *cast(nn.Sequential, way.projection))
+
+
+def _grouped(channels: int, stride: int, groups: int) -> nn.Conv2d:
+    layer = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer

@@ -1,0 +1,84 @@
+"""What the tests of the core rooms share: bodies and inputs of every kind, a dense net for any gate, the digits."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from skipway.data.preprocess import Preprocess
+from skipway.data.sources import load
+from skipway.data.splits import Data
+from skipway.gates import Gate, Site
+from skipway.nets.registry import build
+from skipway.nets.stack import SkipNet
+from skipway.registry import Spec
+
+# Products as small as the tests' are done before a second thread has woken, and on a busy machine wait for it.
+torch.set_num_threads(1)
+
+CONVS = {"conv1d": nn.Conv1d, "image": nn.Conv2d, "volume": nn.Conv3d}
+SHAPES = {"vector": (), "sequence": (3,), "conv1d": (4,), "image": (3, 4), "volume": (2, 3, 3)}
+KINDS = tuple(SHAPES)
+
+
+def body(kind: str, features: int = 2, out: int | None = None, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Two layers with a smooth activation between them and none after: every rule can stand on it."""
+    out = out or features
+    if kind not in CONVS:
+        return nn.Sequential(nn.Linear(features, out), nn.Tanh(), nn.Linear(out, out))
+    conv = CONVS[kind]
+    return nn.Sequential(
+        conv(features, out, kernel, stride=stride, padding=kernel // 2),
+        nn.Tanh(),
+        conv(out, out, kernel, padding=kernel // 2),
+    )
+
+
+def inputs(kind: str, features: int = 2, batch: int = 2) -> Tensor:
+    """(batch, features), (batch, length, features) or (batch, features, *space)."""
+    if kind in CONVS:
+        return torch.randn(batch, features, *SHAPES[kind])
+    return torch.randn(batch, *SHAPES[kind], features)
+
+
+def site(inner: nn.Module, *, index: int = 1, count: int = 4) -> Site:
+    """The second of four blocks."""
+    return Site.of(inner, index=index, count=count)
+
+
+def scramble(module: nn.Module, scale: float = 0.5) -> nn.Module:
+    """Random parameters throughout, so that nothing rests on a zero that a rule starts with."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=scale)
+    return module
+
+
+def dense(gate: str, *, blocks: int, seed: int = 0, **settings: object) -> SkipNet:
+    """A dense net of so many blocks, with two layers in each where the rule cannot stand on one."""
+    settings = {"in_features": 64, "num_classes": 10, "width": 12, **settings}
+    wanted = [int(settings.pop("layers"))] if "layers" in settings else [1, 2]  # type: ignore[call-overload]
+    for layers in wanted:
+        torch.manual_seed(seed)
+        name = f"{Spec.parse(gate).name}-dense-{1 + blocks * layers}"
+        try:
+            return build(name, gate=gate, layers=layers, **settings)
+        except ValueError:
+            if layers == wanted[-1]:
+                raise
+    raise AssertionError("one of them returned or raised")
+
+
+def flow_of(gate: Gate, z: Tensor) -> tuple[Tensor, Tensor]:
+    """T and C as tensors of the input's precision."""
+    flow = gate(z)
+    return torch.as_tensor(flow.t, dtype=z.dtype), torch.as_tensor(flow.carry(), dtype=z.dtype)
+
+
+@lru_cache(maxsize=1)
+def digits() -> tuple[Data, Preprocess]:
+    """The real digits that scikit-learn ships, with the rule for their pixels."""
+    data = load("digits")
+    return data, Preprocess.fit(data, "pixel")

@@ -1,0 +1,72 @@
+"""The choice of a learning rate, from runs on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers import dense, digits
+from skipway.nets.weights import weights_bytes
+from skipway.rundir import Study
+from skipway.studies.choose import choose, score_on_test
+from skipway.studies.grid import Cell
+from skipway.training.evaluate import evaluate
+from skipway.training.replicas import Single
+
+
+def study_of(folder: Path, losses: dict[Cell, float | None], weights: bytes = b"") -> tuple[Study, dict[Cell, str]]:
+    """A study whose runs ended with these validation losses; None is a run that diverged."""
+    study = Study(folder)
+    ids = {cell: f"{place:016d}" for place, cell in enumerate(losses)}
+    batch = study.batch("all")
+    for cell, loss in losses.items():
+        status = "diverged" if loss is None else "done"
+        batch.add(ids[cell], {"status": status, "metrics": {"validation_loss": loss}}, [], [], weights)
+    batch.commit()
+    return study, ids
+
+
+def cell(rate: float, seed: int = 0, gate: str = "plain", depth: int = 5) -> Cell:
+    return Cell(gate, depth, rate, seed)
+
+
+def test_the_lowest_mean_wins_whatever_one_seed_says(tmp_path):
+    losses = {cell(0.1, 0): 0.1, cell(0.1, 1): 0.9, cell(0.3, 0): 0.4, cell(0.3, 1): 0.4}
+    assert choose(*study_of(tmp_path, losses)) == [{"gate": "plain", "depth": 5, "learning_rate": 0.3}]
+
+
+def test_of_equals_the_lower_learning_rate_wins(tmp_path):
+    losses = {cell(0.3): 0.5, cell(0.1): 0.5, cell(1.0): 0.5}
+    assert choose(*study_of(tmp_path, losses))[0]["learning_rate"] == 0.1
+
+
+def test_a_learning_rate_with_a_diverged_seed_is_out(tmp_path):
+    losses = {cell(0.1, 0): 0.9, cell(0.1, 1): 0.9, cell(0.3, 0): 0.1, cell(0.3, 1): None}
+    assert choose(*study_of(tmp_path, losses))[0]["learning_rate"] == 0.1
+
+
+def test_where_all_diverged_none_is_chosen(tmp_path):
+    losses = {cell(0.1): None, cell(0.3): None, cell(0.1, depth=10): 0.5}
+    assert choose(*study_of(tmp_path, losses)) == [{"gate": "plain", "depth": 10, "learning_rate": 0.1}]
+
+
+def test_nothing_is_chosen_while_a_cell_is_missing(tmp_path):
+    study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.1, gate="highway"): 0.5})
+    ids[cell(0.3)] = "not there"
+    assert [row["gate"] for row in choose(study, ids)] == ["highway"]
+
+
+def test_the_test_split_is_read_for_the_chosen_and_once(tmp_path):
+    data, preprocess = digits()
+    net = dense("highway", blocks=1)
+    weights = weights_bytes(net, preprocess.to_dict(), data.classes)
+    study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.3): 0.4}, weights)
+    chosen = choose(study, ids)
+    score_on_test(study, ids, chosen, data)
+    expected = evaluate(Single(net), data.test, preprocess)
+    metrics = study.run(ids[cell(0.3)]).info()["metrics"]
+    assert metrics["test_loss"] == float(expected.loss[0])
+    assert metrics["test_error"] == float(expected.error[0])
+    assert "test_loss" not in study.run(ids[cell(0.1)]).info()["metrics"]
+    study.run(ids[cell(0.3)]).update_metrics({"test_loss": -1.0})
+    score_on_test(study, ids, chosen, data)
+    assert study.run(ids[cell(0.3)]).info()["metrics"]["test_loss"] == -1.0

@@ -1,0 +1,147 @@
+"""The levels of the house: imports run downward or stay in their room; rooms that must not load torch do not."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import skipway
+from skipway.cli.main import COMMANDS
+
+PACKAGE = Path(skipway.__file__).parent
+# Room -> level. Rooms of one level do not know each other.
+LEVELS = {
+    "equation": 0,
+    "rundir": 0,
+    "nets": 1,
+    "data": 1,
+    "surgery": 2,
+    "training": 2,
+    "probe": 2,
+    "studies": 3,
+    "clinic": 3,
+    "report": 3,
+    "ship": 3,
+    "cli": 4,
+}
+# Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
+EQUATION = {"registry", "gates", "shortcuts", "skip"}
+# What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
+WITHOUT_TORCH = (
+    *("rundir", "registry", "studies.config", "training.recipe", "report"),
+    *("cli.main", "cli.show", *(f"cli.{command}" for command in COMMANDS)),
+)
+MODULES = {
+    ".".join(("skipway", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def room(module: str) -> str | None:
+    """The room of ``skipway.room.module``; None for the front door: ``skipway`` itself and ``python -m skipway``."""
+    name = [*module.split("."), ""][1]
+    if f"skipway.{name}" not in MODULES or name == "__main__":
+        return None
+    return "equation" if name in EQUATION else name
+
+
+def imports(module: str) -> Iterator[tuple[str, int]]:
+    """Every name that a module imports anywhere, with its line; `from a import b` is a.b where that is a module."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield (full if full in MODULES or node.module == "skipway" else str(node.module)), node.lineno
+
+
+def own_imports(module: str) -> Iterator[tuple[str, int]]:
+    return ((name, line) for name, line in imports(module) if name.split(".")[0] == "skipway")
+
+
+def test_there_is_something_to_check():
+    assert {"skipway.gates", "skipway.nets.dense", "skipway.cli.main", "skipway.report"} <= set(MODULES)
+    assert ("skipway.gates", 9) in [(name, 9) for name, _ in own_imports("skipway.skip")]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_every_module_is_in_a_room_of_the_plan(module):
+    assert room(module) in LEVELS
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_imports_run_downward_or_stay_in_their_room(module):
+    own = room(module)
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for name, line in own_imports(module)
+        if room(name) not in (None, own) and LEVELS[room(name)] >= LEVELS[own]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "skipway"])
+def test_nothing_comes_through_the_front_door(module):
+    """`import skipway` for its version is as far as it goes: names come from the modules where they live."""
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for name, line in own_imports(module)
+        if name.startswith("skipway.") and name not in MODULES
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.count(".") == 1 and "__init__" in MODULES[name].name]
+)
+def test_a_room_has_nothing_in_its_doorway(module):
+    """Names handed on by `__init__` make import cycles: it holds a docstring."""
+    assert all(isinstance(node, ast.Expr) for node in ast.parse(MODULES[module].read_text()).body)
+
+
+def test_the_equation_knows_torch_alone():
+    for name in EQUATION:
+        outside = {found.split(".")[0] for found, _ in imports(f"skipway.{name}")} - {"skipway"}
+        assert outside - set(sys.stdlib_module_names) <= {"torch"}
+        assert name != "registry" or "torch" not in outside
+
+
+def test_the_report_knows_the_run_directory_and_nothing_that_trains():
+    for module in MODULES:
+        if room(module) == "report":
+            assert {room(name) for name, _ in own_imports(module)} <= {"report", "rundir"}, module
+
+
+def test_training_knows_no_probe_and_the_net_rooms_know_no_data():
+    for module in MODULES:
+        rooms = {room(name) for name, _ in own_imports(module)}
+        assert room(module) != "training" or not rooms & {"probe", "report", "studies"}
+        assert room(module) != "nets" or "data" not in rooms
+        assert room(module) != "data" or "nets" not in rooms
+
+
+def test_modules_that_configure_and_show_load_no_torch():
+    """One process imports them all: if torch came with any, it says with which."""
+    names = [
+        name
+        for name in MODULES
+        for start in WITHOUT_TORCH
+        if name == f"skipway.{start}" or name.startswith(f"skipway.{start}.")
+    ]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, f'{name} loads torch'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert len(names) > 10

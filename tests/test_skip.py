@@ -1,0 +1,202 @@
+"""The block: the equation, its short forms, and what it spares."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import KINDS, body, inputs, scramble, site
+from skipway.gates import GATES, Flow, make_gate
+from skipway.nets.stack import named
+from skipway.probe.handles import override_flows
+from skipway.probe.lesion import lesion
+from skipway.shortcuts import make_shortcut
+from skipway.skip import Highway, Residual, Skip
+
+
+class Forbidden(nn.Module):
+    """A branch that must not run."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("a branch times 0 was computed")
+
+
+def whole_block(gate: str, kind: str = "vector", *, stride: int = 1) -> Skip:
+    """A block with all its parts; float64, with random weights."""
+    torch.manual_seed(1)
+    inner = body(kind, 2, 4, stride=stride)
+    shortcut = make_shortcut("B", site(inner))
+    block = Skip(make_gate(gate, site(inner)), inner, shortcut, pre=nn.Tanh(), post=nn.Sigmoid())
+    return scramble(block).double().eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gate", GATES)
+def test_every_gate_in_a_block_with_all_its_parts(gate, kind):
+    block = whole_block(gate, kind, stride=1 if kind in ("vector", "sequence") else 2)
+    x = inputs(kind).double()
+    z = torch.tanh(x)
+    t, c = block.gate(z).t, block.gate(z).carry()
+    expected = torch.sigmoid(t * block.body(z) + c * block.shortcut(z))
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_lesion_leaves_post_of_the_shortcut(gate):
+    block = whole_block(gate)
+    x = inputs("vector").double()
+    with lesion(block, [""]):
+        found = block(x)
+    assert torch.equal(found, torch.sigmoid(block.shortcut(torch.tanh(x))))
+
+
+@pytest.mark.parametrize("zero", [0.0, torch.zeros(1, dtype=torch.float64)], ids=["number", "tensor"])
+@pytest.mark.parametrize("gate", GATES)
+def test_t_0_of_a_coupled_flow_is_the_identity(gate, zero):
+    torch.manual_seed(0)
+    block = Skip(gate, body("vector")).double().eval()
+    x = inputs("vector").double()
+    with override_flows(block, {"": Flow(zero, None)}):
+        assert torch.equal(block(x), x)
+        (jacobian,) = torch.autograd.functional.jacobian(lambda row: block(row), (x[:1],))
+    assert torch.equal(jacobian[0, :, 0], torch.eye(2, dtype=x.dtype))
+
+
+@pytest.mark.parametrize("one", [1.0, torch.ones(1, dtype=torch.float64)], ids=["number", "tensor"])
+@pytest.mark.parametrize("gate", GATES)
+def test_t_1_of_a_coupled_flow_is_the_body(gate, one):
+    torch.manual_seed(0)
+    block = Skip(gate, body("vector")).double().eval()
+    x = inputs("vector").double()
+    with override_flows(block, {"": Flow(one, None)}):
+        assert torch.equal(block(x), block.body(x))
+
+
+def test_a_coupled_number_is_an_interpolation():
+    block = Skip("plain", body("vector"))
+    x = inputs("vector")
+    with override_flows(block, {"": Flow(0.25, None)}):
+        torch.testing.assert_close(block(x), 0.25 * block.body(x) + 0.75 * x)
+
+
+def test_what_is_multiplied_by_the_number_0_is_not_computed():
+    x = inputs("vector")
+    gate = make_gate("constant:transform=0,carry=1", site(body("vector")))
+    assert Skip(gate, Forbidden())(x) is x
+    gate = make_gate("constant:transform=1,carry=0", site(body("vector")))
+    inner = body("vector")
+    assert torch.equal(Skip(gate, inner, Forbidden())(x), inner(x))
+    assert torch.equal(Skip("plain", inner, Forbidden())(x), inner(x))
+    block = Skip("residual", Forbidden(), features=2)
+    with lesion(block, [""]):
+        assert block(x) is x
+    with pytest.raises(AssertionError, match="was computed"):
+        block(x)
+
+
+def test_a_dropped_block_of_stochastic_depth_does_not_run():
+    block = Skip(
+        make_gate("stochastic-depth:p_last=0.01", site(body("vector"), index=99, count=100)), Forbidden()
+    ).train()
+    torch.manual_seed(0)
+    x = inputs("vector")
+    assert all(block(x) is x for _ in range(20))
+
+
+def test_both_numbers_0_give_zeros_of_the_outputs_shape():
+    block = Skip("plain", body("vector", 2, 3))
+    with override_flows(block, {"": Flow(0.0, 0.0)}):
+        assert torch.equal(block(torch.ones(4, 2)), torch.zeros(4, 3))
+
+
+def test_residual_is_x_plus_f_and_leaves_the_body_alone():
+    inner = body("sequence", 3)
+    before = [p.detach().clone() for p in inner.parameters()]
+    block = Residual(inner)
+    x = inputs("sequence", 3)
+    torch.testing.assert_close(block(x), x + inner(x))
+    assert all(torch.equal(old, new) for old, new in zip(before, block.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("bias", [-2.0, -3, -1.3579])
+def test_highway_takes_its_bias(bias):
+    block = Highway(nn.Linear(3, 3), gate_bias=bias)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(block.gate.transform.bias, torch.full((3,), float(bias)))
+    t = torch.sigmoid(x @ block.gate.transform.weight.T + bias)
+    torch.testing.assert_close(block(x), t * block.body(x) + (1 - t) * x)
+
+
+@pytest.mark.parametrize("short", [Residual, Highway])
+def test_short_forms_take_all_the_parts(short):
+    inner = body("image", 2, 4, stride=2)
+    shortcut = make_shortcut("A", site(inner))
+    block = short(inner, shortcut, pre=nn.Tanh(), post=nn.ReLU())
+    x = inputs("image")
+    z = torch.tanh(x)
+    t, c = block.gate(z).t, block.gate(z).carry()
+    torch.testing.assert_close(block(x), torch.relu(t * inner(z) + c * shortcut(z)))
+
+
+def test_highway_on_a_body_without_layers_needs_to_know_the_features():
+    x = torch.randn(2, 3)
+    assert Highway(nn.Tanh(), features=3)(x).shape == x.shape
+    with pytest.raises(ValueError, match="give features="):
+        Highway(nn.Tanh())
+
+
+def test_a_specification_needs_a_body_to_fit():
+    with pytest.raises(ValueError, match="give the body"):
+        Skip("highway")
+
+
+def test_a_subclass_may_be_its_own_body_and_shortcut():
+    class Block(Skip):
+        def __init__(self) -> None:
+            super().__init__(make_gate("constant:transform=0.5,carry=2", site(body("vector"))))
+            self.fc1 = nn.Linear(2, 2)
+
+        def transform(self, z):
+            return self.fc1(z)
+
+        def carry(self, z):
+            return -z
+
+    block = Block()
+    x = inputs("vector")
+    torch.testing.assert_close(block(x), 0.5 * block.fc1(x) - 2 * x)
+    assert list(block.state_dict()) == ["fc1.weight", "fc1.bias"]
+
+
+def test_names_in_the_state_dict_follow_the_equation():
+    block = Skip("highway", named(linear=nn.Linear(2, 2)))
+    assert list(block.state_dict()) == [
+        "body.linear.weight",
+        "body.linear.bias",
+        "gate.transform.weight",
+        "gate.transform.bias",
+    ]
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_every_gate_runs_under_autocast_on_inputs_of_full_precision(gate):
+    torch.manual_seed(0)
+    block = Skip(gate, body("vector", 4))
+    x = torch.randn(8, 4)
+    expected = block.eval()(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = block(x)
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)  # bfloat16 has three digits
+    found.sum().backward()
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_compiled_graph_is_not_broken_by_a_block(gate):
+    """Tracing sees one graph: nothing in a block asks Python about a tensor's values."""
+    if GATES[gate].random:
+        pytest.skip("draws a number and decides with it which branches run")
+    block = Skip(gate, body("vector")).eval()
+    x = inputs("vector")
+    exported = torch.export.export(block, (x,)).module()
+    torch.testing.assert_close(exported(x), block(x))
