@@ -2,10 +2,11 @@
 
     python benchmarks/replicas.py [--replicas 16 --depth 50 --width 50 --batch 128]
 
-One at a time: ordinary modules, eager, `torch.optim.SGD` and `clip_grad_norm_`, on all cores, as a loop over nets does.
-One stack: all replicas as one `Stack`, on all cores. As a study: stacks as large as `stack_size` says, in a worker process
-a core. The ways take turns, round after round; figures are medians. Peak is this machine's own float32 matrix product of
-2048 x 2048, on all cores, in the same run. Memory is a process's peak above what it held before its nets were built.
+One at a time: ordinary modules, eager, `torch.optim.SGD` and `clip_grad_norm_`, on all cores, as a loop over nets
+does. One stack: all replicas as one `Stack`, on all cores. As a study: stacks as large as `stack_size` says, in a
+worker process a core. The ways take turns, round after round; figures are medians. Peak is this machine's own float32
+matrix product of 2048 x 2048, on all cores, in the same run. Memory is a process's peak above what it held before its
+nets were built.
 """
 
 from __future__ import annotations
