@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data
-from skipway.gates import Gate, Site
+from skipway.gates import GATES, Gate, Site
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
-from skipway.registry import Spec
+from skipway.registry import Spec, settings_of
 
 # Products as small as the tests' are done before a second thread has woken, and on a busy machine wait for it.
 torch.set_num_threads(1)
@@ -21,6 +21,11 @@ torch.set_num_threads(1)
 CONVS = {"conv1d": nn.Conv1d, "image": nn.Conv2d, "volume": nn.Conv3d}
 SHAPES = {"vector": (), "sequence": (3,), "conv1d": (4,), "image": (3, 4), "volume": (2, 3, 3)}
 KINDS = tuple(SHAPES)
+
+
+def unscaled(gate: str) -> str:
+    """A gate's specification under which it leaves a body's initial weights as they are, where it has such a setting."""
+    return f"{gate}:scale=1" if "scale" in settings_of(GATES[gate]) else gate
 
 
 def body(kind: str, features: int = 2, out: int | None = None, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:

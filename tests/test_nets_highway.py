@@ -13,7 +13,7 @@ from skipway.nets.registry import FAMILIES, build, build_body, check_depth, pars
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import layers_of_net, measure
-from skipway.registry import UnknownNameError
+from skipway.registry import UnknownNameError, settings_of
 from skipway.training.replicas import why_not_stackable
 
 BODIES = {"highway-mnist": (10, (1, 28, 28)), "highway-cifar": (19, (3, 32, 32)), "highway-2025": (14, (3, 32, 32))}
@@ -148,9 +148,8 @@ def test_a_gates_own_settings_go_before_the_authors():
 @pytest.mark.parametrize("gate", GATED)
 @pytest.mark.parametrize("body", BODIES)
 def test_from_one_seed_bodies_stem_and_head_start_equal_whatever_the_gate(body, gate):
-    plain, net = (
-        tiny(body, name).state_dict() for name in ("plain", "residual:scale=1" if gate == "residual" else gate)
-    )
+    spec = f"{gate}:scale=1" if "scale" in settings_of(GATES[gate]) else gate
+    plain, net = (tiny(body, name).state_dict() for name in ("plain", spec))
     assert set(plain) <= set(net)
     assert all(torch.equal(plain[name], net[name]) for name in plain)
 
