@@ -24,7 +24,7 @@ KINDS = tuple(SHAPES)
 
 
 def unscaled(gate: str) -> str:
-    """A gate's specification under which it leaves a body's initial weights as they are, where it has such a setting."""
+    """A gate under which a body keeps its initial weights, where the gate has a setting for that."""
     return f"{gate}:scale=1" if "scale" in settings_of(GATES[gate]) else gate
 
 

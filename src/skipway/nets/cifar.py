@@ -104,8 +104,10 @@ def check_depth(depth: int, order: str = "original", block: str = "auto") -> Non
     Raises:
         ValueError: with the rule and the nearest valid depths, or if there is no such order or block.
     """
-    if order not in ORDERS or block not in _BLOCKS:
-        raise UnknownNameError(*(("order", order, ORDERS) if order not in ORDERS else ("block", block, _BLOCKS)))
+    if order not in ORDERS:
+        raise UnknownNameError("order", order, ORDERS)
+    if block not in _BLOCKS:
+        raise UnknownNameError("block", block, _BLOCKS)
     valid = partial(_is_depth, order=order, block=block)
     if valid(depth):
         return

@@ -115,8 +115,12 @@ def _by_replica(value: Tensor, count: int) -> Tensor:
 
 
 def _norm(gradients: Sequence[Tensor | None], count: int) -> Tensor:
-    squares = [_by_replica(g, count).square().sum(1) for g in gradients if g is not None]
-    return torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(count, dtype=torch.float64)
+    norms = [_norms(g.detach().reshape(count, -1)) for g in gradients if g is not None]
+    return _norms(torch.stack(norms, 1)) if norms else torch.zeros(count, dtype=torch.float64)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
 
 
 @contextmanager

@@ -203,7 +203,7 @@ class _Progress(Hook):
         self._path = path
 
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         side = self._path.with_suffix(".part")
         side.write_text(json.dumps({"step": step, "steps": steps}))
         side.replace(self._path)

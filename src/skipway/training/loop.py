@@ -80,7 +80,6 @@ def train(
         x, y = next(stream)
         scores = net(x)
         losses = cross_entropy(scores, y)
-        net.zero_grad()
         # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
         losses.sum().backward()  # type: ignore[no-untyped-call]
         update.step(rates_now)

@@ -22,7 +22,7 @@ class Update(Protocol):
     """One step from gradients to weights."""
 
     def step(self, rates: Tensor) -> None:
-        """Clip each replica's gradient, then move its weights by its learning rate, (replicas,)."""
+        """Clip each replica's gradient, move its weights by its learning rate, (replicas,), and drop the gradient."""
 
 
 def make_update(net: Replicas, recipe: Recipe) -> Update:
@@ -52,6 +52,7 @@ class SingleUpdate:
         for group in self.optimizer.param_groups:
             group["lr"] = float(rates[0])
         self.optimizer.step()
+        self.optimizer.zero_grad()
 
 
 class StackUpdate:
@@ -59,6 +60,8 @@ class StackUpdate:
 
     def __init__(self, net: Stack, recipe: Recipe) -> None:
         self._net, self._recipe = net, recipe
+        # Listed once: to walk a deep net's modules takes milliseconds.
+        self._parameters = list(net.parameters())
         self._gradient = torch.zeros_like(net.rows)
         self._chunk = max(1, _CHUNK_BYTES // (4 * net.count))
         self.steps = 0
@@ -66,7 +69,7 @@ class StackUpdate:
     @torch.no_grad()
     def step(self, rates: Tensor) -> None:
         self.steps += 1
-        torch.cat([_gradient(p).flatten(1) for p in self._net.parameters()], dim=1, out=self._gradient)
+        torch.cat([_gradient(p).flatten(1) for p in self._parameters], dim=1, out=self._gradient)
         factors, rates = self._factors(), rates[:, None]
         for start in range(0, self._gradient.shape[1], self._chunk):
             columns = slice(start, start + self._chunk)
@@ -74,6 +77,8 @@ class StackUpdate:
             if factors is not None:
                 gradient.mul_(factors)
             self._rule(self._net.rows[:, columns], gradient, rates, columns)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def _factors(self) -> Tensor | None:
         """As `torch.nn.utils.clip_grad_norm_`, a row at a time: a norm that is not finite spoils its own row alone."""

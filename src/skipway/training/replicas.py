@@ -45,6 +45,10 @@ class Replicas(nn.Module):
         """One replica as an ordinary module, with a copy of its present weights."""
         raise AssertionError("a subclass gives the rule")
 
+    def fill(self, index: int, net: nn.Module) -> None:
+        """Copy one replica's present weights into a net of its architecture, such as the one it was made of."""
+        raise AssertionError("a subclass gives the rule")
+
 
 class Single(Replicas):
     """One net of any kind, seen as a stack of one."""
@@ -60,6 +64,10 @@ class Single(Replicas):
         if index != 0:
             raise IndexError(f"a single net has only member 0; {index} was asked for.")
         return copy.deepcopy(self.net)
+
+    def fill(self, index: int, net: nn.Module) -> None:
+        if net is not self.net:
+            net.load_state_dict(self.net.state_dict())
 
 
 class Stack(Replicas):
@@ -104,18 +112,22 @@ class Stack(Replicas):
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.net(x))
 
-    @torch.no_grad()
     def member(self, index: int) -> nn.Module:
         # The template stays where it was built, and as precise; the weights may have moved on.
         net = copy.deepcopy(self._template[0]).to(self.rows)
+        self.fill(index, net)
+        return net
+
+    @torch.no_grad()
+    def fill(self, index: int, net: nn.Module) -> None:
+        modules = dict(self.net.named_modules())
         for name, module in net.named_modules():
-            stacked = self.net.get_submodule(name)
+            stacked = modules[name]
             for key, parameter in module._parameters.items():
                 if parameter is not None:
                     row = cast(Tensor, stacked._parameters[key])[index]
                     turned = isinstance(module, nn.Linear) and key == "weight"
                     parameter.copy_(row.T if turned else row.reshape(parameter.shape))
-        return net
 
 
 def stack(nets: Sequence[nn.Module]) -> Replicas:
