@@ -20,6 +20,7 @@ def run(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    import skipway.nets.registry  # noqa: F401  (some rules live beside the net they were published with)
     from skipway.gates import GATES
     from skipway.registry import settings_of
     from skipway.shortcuts import SHORTCUTS

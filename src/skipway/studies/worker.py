@@ -22,6 +22,7 @@ from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data, Split
 from skipway.gates import GATES, Gate
+from skipway.nets.stack import SkipNet
 from skipway.nets.weights import weights_bytes
 from skipway.probe.signals import layers_of_net, measure
 from skipway.rundir import Json, Study
@@ -69,7 +70,7 @@ def _run(task: Task) -> None:
     device = torch.device(task.device)
     preprocess = Preprocess.fit(data, "pixel")
     nets = [build_cell(cell, config, data) for cell in cells]
-    net = stack(nets).to(device)
+    net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
     steps = config.recipe.total_steps(len(data.train))
     probe = _Probe(data.train, preprocess, net, steps, device)
     progress = _Progress(Study(task.study).progress_path(task.stack.name))
@@ -90,8 +91,17 @@ def _run(task: Task) -> None:
         )
     finals = _final_metrics(net, data, preprocess, device)
     seconds = (time.perf_counter() - started) / len(cells)
+    for index, member in enumerate(nets):
+        net.fill(index, member)
+        member.cpu()
     _commit(
-        task, data, preprocess, net, curves, probe.rows, [{**row, "steps": steps, "seconds": seconds} for row in finals]
+        task,
+        data,
+        preprocess,
+        nets,
+        curves,
+        probe.rows,
+        [{**row, "steps": steps, "seconds": seconds} for row in finals],
     )
 
 
@@ -99,14 +109,14 @@ def _commit(
     task: Task,
     data: Data,
     preprocess: Preprocess,
-    net: Replicas,
+    nets: Sequence[SkipNet],
     curves: Curves,
     probes: Sequence[Sequence[Row]],
     finals: Sequence[Row],
 ) -> None:
     batch = Study(task.study).batch(task.stack.name)
     for index, (cell, identifier) in enumerate(zip(task.stack.cells, task.stack.ids, strict=True)):
-        member = net.member(index).cpu()
+        member = nets[index]
         status, reason = _status(curves.diverged_at[index], finals[index])
         info = {
             "status": status,
@@ -129,10 +139,9 @@ def _narrowed(config: StudyConfig, cell: Cell) -> StudyConfig:
     return config.narrowed(gate=cell.gate, depth=cell.depth, learning_rate=cell.learning_rate, seed=cell.seed)
 
 
-def _describe(net: torch.nn.Module) -> Json:
-    architecture = dict(net.architecture)  # type: ignore[arg-type]
+def _describe(net: SkipNet) -> Json:
     parameters = sum(p.numel() for p in net.parameters())
-    return {**architecture, "parameters": parameters, "blocks": len(net.get_submodule("blocks"))}  # type: ignore[arg-type]
+    return {**net.architecture, "parameters": parameters, "blocks": len(net.blocks)}
 
 
 def _status(diverged_at: int | None, metrics: Row) -> tuple[str, str | None]:
