@@ -64,7 +64,8 @@ def report(gate: str, job: tuple[str, int, int, int], wanted: argparse.Namespace
             # Workers run side by side: a step of all of them is as long as the slowest one's.
             replicas = sum(count for count, _ in loads)
             times[name].append(max(seconds for seconds, _ in found) / replicas)
-            memory[name] = sum(held for _, held in found)
+            # A process keeps what it took in its first round, so the largest round tells.
+            memory[name] = max(memory.get(name, 0.0), sum(held for _, held in found))
     for pool in pools.values():
         pool.shutdown()
     medians = {name: statistics.median(values) for name, values in times.items()}
