@@ -22,7 +22,7 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from skipway.nets.registry import build
-from skipway.studies.worker import start_worker
+from skipway.studies.process import start_worker
 from skipway.training.evaluate import cross_entropy
 from skipway.training.optim import make_update
 from skipway.training.recipe import Recipe

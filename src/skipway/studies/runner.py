@@ -25,7 +25,8 @@ from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, CellStack, checked, stacks_of
-from skipway.studies.worker import Task, run_stack, start_worker, study_data
+from skipway.studies.process import start_worker
+from skipway.studies.worker import Task, run_stack, study_data
 
 _POLL_SECONDS = 0.25
 

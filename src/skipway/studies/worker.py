@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +23,7 @@ from skipway.probe.signals import layers_of_net, measure
 from skipway.rundir import Json, Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, CellStack, build_cell, identity
+from skipway.studies.process import end_if_orphaned, machine
 from skipway.training.evaluate import cross_entropy, evaluate
 from skipway.training.loop import Curves, Hook, Row, curve_points, train
 from skipway.training.replicas import Replicas, Stack, stack
@@ -54,7 +50,7 @@ def run_stack(task: Task) -> None:
     """Train a stack and commit its runs."""
     for name, rule in task.gates.items():
         GATES.replace(name, rule)
-    with _machine(task.threads):
+    with machine(task.threads):
         _run(task)
 
 
@@ -131,7 +127,7 @@ def _commit(
         }
         weights = weights_bytes(member, preprocess.to_dict(), data.classes)
         batch.add(identifier, info, curves.rows[index], probes[index], weights)
-    _end_if_orphaned()
+    end_if_orphaned()
     batch.commit()
 
 
@@ -221,51 +217,3 @@ class _Progress(Hook):
 @lru_cache(maxsize=1)
 def _load(source: str, validation: float, split_seed: int) -> Data:
     return load(source, validation=validation, split_seed=split_seed)
-
-
-@contextmanager
-def _machine(threads: int) -> Iterator[None]:
-    """So many threads, and numbers below float32's normal range as zero: vanishing gradients would slow it down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
-
-
-_parent: int | None = None
-
-
-def start_worker() -> None:
-    """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker whose parent is gone ends at once."""
-    global _parent
-    _parent = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _keep_memory()
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    while True:
-        time.sleep(0.1)
-        _end_if_orphaned()
-
-
-def _end_if_orphaned() -> None:
-    if _parent is not None and os.getppid() != _parent:
-        os._exit(1)
-
-
-def _keep_memory() -> None:
-    """Let glibc keep what a backward pass frees: giving pages back and taking them again costs a tenth of a step."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    mallopt(trim_threshold, 2**30)
-    mallopt(top_pad, 2**26)
-    mallopt(mmap_max, 0)
