@@ -75,6 +75,10 @@ assert "torch" not in sys.modules
         (["study", "--data", "no-such-data"], ["no-such-data", "digits"]),
         (["study", "--steps", "3", "--epochs", "1"], ["--steps 3 and --epochs 1", "give one"]),
         (["study", "--learning-rates", "-1"], ["learning_rates", "above 0"]),
+        (["study", "--learning-rates", "inf"], ["learning_rates", "above 0"]),
+        (["study", "--device", "foo"], ["device 'foo'", "auto"]),
+        (["study", "--data", ""], ["data is the name"]),
+        (["study", "--batch-size", "100000"], ["batch_size 100000", "1257"]),
         (["study", "--config", "nowhere.json"], ["nowhere.json", "run.json"]),
         (["study", "--dephts", "3"], ["--dephts", "--depths"]),
         (["study", "--depths", "three"], ["three", "INT"]),
@@ -95,6 +99,20 @@ def test_wrong_usage_is_told_with_what_would_be_right(arguments, told, tmp_path,
         assert part in output.err
     assert "Traceback" not in output.err
     assert not list(tmp_path.glob("**/runs/*"))
+
+
+def test_an_out_that_is_a_file_fails_without_a_traceback(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["study", *TINY, "--out", str(tmp_path / "file")]) == cli.FAILED
+    assert "file" in capsys.readouterr().err
+
+
+def test_other_settings_in_the_same_directory_are_told(tmp_path, capsys):
+    assert main(["study", *TINY, "--out", str(tmp_path)]) == 0
+    assert "other settings" not in capsys.readouterr().err
+    assert main(["study", *TINY, "--depths", "4", "--out", str(tmp_path)]) == 0
+    assert "held a study with other settings" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("runs/[!.]*"))) == 4
 
 
 def test_a_broken_query_names_the_views(study, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,6 +241,26 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
         assert seen.get(run.id, stamp) == stamp
     assert killed.info()["status"] == "done"
     assert numbers(killed) == numbers(Study(tmp_path / "whole"))
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "loky"], capture_output=True, text=True).stdout
+    return [int(line) for line in found.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pgrep"), reason="pgrep finds the worker processes")
+def test_a_worker_that_dies_is_replaced(tmp_path):
+    process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".progress/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    victims = workers_of(process)
+    assert victims
+    os.kill(victims[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert Study(tmp_path).info()["status"] == "done"
 
 
 @pytest.mark.slow

@@ -100,12 +100,15 @@ def test_a_real_gain_of_the_shallow_net_is_said():
 
 def test_digits_say_where_depth_stops_paying():
     text = sentence(digits(), "More depth stops paying")
-    assert "depth 5 with plain (2.6 %), residual (2.4 %) and highway (2.0 %)" in text
+    assert (
+        "depth 5 with plain (validation error 2.6 %), residual (validation error 2.4 %) and highway (validation error 2.0 %)"
+        in text
+    )
 
 
 def test_depth_that_still_pays():
     nets = [group("residual", depth, 0.01, error, 0.002) for depth, error in ((20, 0.09), (44, 0.07), (110, 0.05))]
-    assert "depth 110 with residual (5.0 %)" in sentence(summary(*nets), "still pays")
+    assert "depth 110 with residual (validation error 5.0 %)" in sentence(summary(*nets), "still pays")
     assert pays_until(summary(*nets), "residual") is nets[2]
     level = replace(nets[2], validation_error=Mean(0.069, 0.002, 3))
     assert pays_until(summary(nets[0], nets[1], level), "residual") is nets[1]

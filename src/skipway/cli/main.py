@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"skipway: {error}", file=sys.stderr)
         return WRONG_USAGE
+    except OSError as error:
+        print(f"skipway: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("skipway: interrupted", file=sys.stderr)
         return INTERRUPTED

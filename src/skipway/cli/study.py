@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from skipway.rundir import read_json
+from skipway.rundir import STUDY, read_json
 from skipway.studies.config import StudyConfig
 from skipway.training.recipe import RECIPES
 
@@ -52,7 +52,9 @@ def run(arguments: Sequence[str]) -> int:
     from skipway.studies.runner import default_out, run_study
 
     out = command.out or default_out(command.settings)
-    asked = shlex.join(["skipway", "study", *arguments])
+    # A study that took its settings from a file is made again from its own study.json, as its report says.
+    asked = None if command.config else shlex.join(["skipway", "study", *arguments])
+    before = read_json(out / STUDY)["config"] if (out / STUDY).is_file() else None
     try:
         with follow() as watch:
             study = run_study(
@@ -62,6 +64,12 @@ def run(arguments: Sequence[str]) -> int:
         print("Interrupted: what was finished counts; start the same command again to go on.", file=sys.stderr)
         show(out)
         raise
+    if before is not None and before != study.info()["config"]:
+        print(
+            f"{out} held a study with other settings: its runs are kept (`skipway runs {out}`), "
+            "its report is replaced.\n--out gives a study a directory of its own.",
+            file=sys.stderr,
+        )
     return show(study.path)
 
 

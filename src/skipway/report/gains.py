@@ -6,6 +6,9 @@ from skipway.report.findings import Reach, differ, grain, is_plain, pays_until
 from skipway.report.numbers import counted, listed, percent
 from skipway.report.summary import Group, Summary
 
+# With two, a 95 % test passes only differences of a dozen standard errors.
+_ENOUGH_SEEDS = 3
+
 
 def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
     """Whether a skip gains anything at the shallowest depth, where the plain net trains too."""
@@ -75,7 +78,9 @@ def _compared(plain: Group, others: list[Group], step: float) -> str:
         parts.append(f"{_are(worse)} worse than {plain.gate} beyond the spread of {seeds}")
     if same:
         between = "" if not (better or worse) else f" between {plain.gate} and {listed(same)}"
-        parts.append(f"no difference{between} beyond the spread of {seeds}")
+        few = plain.test_error.n < _ENOUGH_SEEDS
+        told = f"{seeds} are too few to tell a difference" if few else "no difference"
+        parts.append(f"{told}{between}" if few else f"{told}{between} beyond the spread of {seeds}")
     if unknown:
         parts.append("from a single seed, so how much of that is chance cannot be told")
     return "; ".join(parts)
@@ -87,9 +92,9 @@ def pays(summary: Summary) -> list[str]:
     still: list[str] = []
     for gate in summary.gates:
         group = pays_until(summary, gate)
-        if group is None or group.validation_error is None:
+        if group is None or group.validation_error is None or group.validation_error.n == _ENOUGH_SEEDS - 1:
             continue
-        text = f"{gate} ({percent(group.validation_error.value)})"
+        text = f"{gate} (validation error {percent(group.validation_error.value)})"
         if all(deeper.state == "unfinished" for deeper in summary.of(gate) if deeper.depth > group.depth):
             still.append(f"depth {group.depth} with {text}")
         else:

@@ -45,6 +45,8 @@ class StudyConfig:
             values: Sequence[object] = getattr(self, name)
             if len(set(values)) != len(values):
                 found.append(f"{name} must differ from each other; they are {' '.join(map(str, values))}.")
+        if not self.data:
+            found.append("data is the name of a data set or a folder; it is empty.")
         if self.width is not None and self.width < 1:
             found.append(f"width must be 1 or more; it is {self.width}.")
         if not 0 < self.validation < 1:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from skipway.studies.process import start_worker
 from skipway.studies.worker import Task, run_stack, study_data
 
 _POLL_SECONDS = 0.25
+_ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's failure
 
 
 class Watch:
@@ -94,9 +96,10 @@ def run_study(
     config = checked(config)
     watch = watch or Watch()
     study = Study(Path(out) if out is not None else default_out(config))
+    # Whatever is wrong with what was asked is told before anything is made.
+    plan = _plan(study, config, workers, device)
     with _locked(study):
         study.recover()
-        plan = _plan(study, config, workers, device)
         missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
         watch.on_plan(study, config, plan.data, plan.stacks, plan.workers)
         for stack in plan.stacks:
@@ -118,7 +121,7 @@ def run_study(
 
 def default_out(config: StudyConfig) -> Path:
     """Where a study goes that is not told: ``studies/<data>-<body>``."""
-    name = f"{Path(config.data).name}-{Spec.parse(config.body).name}"
+    name = f"{Path(config.data).name}-{config.body}"
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
@@ -185,7 +188,12 @@ class _Record:
 
 def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -> _Plan:
     data = study_data(config)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if config.recipe.batch_size > len(data.train):
+        raise ValueError(
+            f"batch_size {config.recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
+            "give at most that."
+        )
+    device = _usable(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
     cores = _cores()
     if workers is not None and workers < 1:
@@ -194,35 +202,63 @@ def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -
     return _Plan(study, config, data, stacks, workers, max(1, cores // workers), device)
 
 
+def _usable(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros((), device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's two ways to refuse one
+        raise ValueError(
+            f"device {device!r} cannot be used here: {str(error).splitlines()[0]} Valid: auto, cpu."
+        ) from error
+    return device
+
+
 def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
     """Train the missing stacks in worker processes, the longest first, so that the last ones end together."""
     if not missing:
         return
     rules = {Spec.parse(gate).name: GATES[Spec.parse(gate).name] for gate in plan.config.gates}
     about = environment(plan.device)
+    tasks = [
+        Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules)
+        for stack in sorted(missing, key=lambda stack: -stack.cost)
+    ]
+    for attempt in range(_ATTEMPTS):
+        # A worker that dies (killed for its memory, say) takes the pool with it; the others' stacks are not to blame.
+        tasks = _run_tasks(plan, tasks, failures, watch, last=attempt == _ATTEMPTS - 1)
+        if not tasks:
+            return
+
+
+def _run_tasks(plan: _Plan, tasks: Sequence[Task], failures: dict[str, str], watch: Watch, *, last: bool) -> list[Task]:
+    """Run tasks in a pool of workers. Returns those to try again: a worker died, and this is not the last attempt."""
     pool = loky.get_reusable_executor(plan.workers, timeout=60, initializer=start_worker)
-    stacks: dict[Future[None], CellStack] = {}
+    again: list[Task] = []
     try:
-        for stack in sorted(missing, key=lambda stack: -stack.cost):
-            task = Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules)
-            stacks[pool.submit(run_stack, task)] = stack
-        pending = set(stacks)
+        futures: dict[Future[None], Task] = {pool.submit(run_stack, task): task for task in tasks}
+        pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
-                _report(future, stacks[future], failures, watch)
-            watch.on_progress(_fractions(plan.study, [stacks[future] for future in pending]))
+                task, error = futures[future], future.exception()
+                if isinstance(error, BrokenProcessPool) and not last:
+                    again.append(task)
+                else:
+                    _report(error, task.stack, failures, watch)
+            watch.on_progress(_fractions(plan.study, [futures[future].stack for future in pending]))
     except BaseException:
         pool.shutdown(wait=True, kill_workers=True)
         raise
+    return again
 
 
-def _report(future: Future[None], stack: CellStack, failures: dict[str, str], watch: Watch) -> None:
-    error = future.exception()
+def _report(error: BaseException | None, stack: CellStack, failures: dict[str, str], watch: Watch) -> None:
     if error is None:
         watch.on_stack(stack)
         return
-    reason = f"{type(error).__name__}: {error}"
+    dead = isinstance(error, BrokenProcessPool)
+    reason = "a worker process died, for lack of memory perhaps" if dead else f"{type(error).__name__}: {error}"
     failures.update(dict.fromkeys(stack.ids, reason))
     watch.on_failure(stack, reason)
 

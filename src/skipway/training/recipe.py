@@ -51,7 +51,7 @@ class Recipe:
             _one_of("optimizer", self.optimizer, get_args(Optimizer)),
             _one_of("schedule", self.schedule, get_args(Schedule)),
             (
-                bool(self.learning_rates) and all(rate > 0 for rate in self.learning_rates),
+                bool(self.learning_rates) and all(0 < rate < math.inf for rate in self.learning_rates),
                 f"learning_rates must be one or more numbers above 0; they are {self.learning_rates}.",
             ),
             (
