@@ -212,7 +212,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
 
 
 def command(out: Path) -> list[str]:
-    flags = "--gates plain highway --depths 4 12 20 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 400"
+    flags = "--gates plain highway --depths 4 12 20 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 800"
     return [sys.executable, "-m", "skipway", "study", "--out", str(out), *flags.split()]
 
 
