@@ -160,6 +160,9 @@ FAMILY = Family(
     make=cifar_net,
     check_depth=check_depth,
     inputs=inputs,
+    shape=(3, 32, 32),
+    recipe="he2015",
+    study_depths=(20, 32, 44, 56),
 )
 
 

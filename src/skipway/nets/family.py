@@ -37,6 +37,9 @@ class Family:
     make: Callable[..., SkipNet]
     check_depth: Callable[..., None]  # (depth, those settings it asks for): raises ValueError with the nearest valid
     inputs: Callable[[tuple[int, int, int]], dict[str, int]]  # (channels, height, width) -> arguments of make
+    shape: tuple[int, int, int]  # of the images in its papers: channels, height, width
+    recipe: str  # how its papers train it: a name of `skipway.training.recipe.RECIPES`
+    study_depths: tuple[int, ...]  # what a study tries that is not told which
 
     def net_name(self, gate: str, depth: int, **settings: Any) -> str:
         """The name of this family's net with this gate (a name or a specification), depth and settings."""

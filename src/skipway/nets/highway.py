@@ -202,6 +202,9 @@ MNIST = Family(
     make=mnist_net,
     check_depth=check_mnist_depth,
     inputs=_mnist_inputs,
+    shape=(1, 28, 28),
+    recipe="highway-mnist",
+    study_depths=(10,),
 )
 CIFAR = Family(
     body="highway-cifar",
@@ -213,4 +216,7 @@ CIFAR = Family(
     make=cifar_19_net,
     check_depth=check_cifar_19_depth,
     inputs=lambda shape: {"in_channels": shape[0]},
+    shape=(3, 32, 32),
+    recipe="highway-cifar",
+    study_depths=(19,),
 )

@@ -91,4 +91,7 @@ FAMILY = Family(
     make=highway_2025_net,
     check_depth=partial(cifar.check_depth, order=_ORDER),
     inputs=cifar.inputs,
+    shape=(3, 32, 32),
+    recipe="he2015",
+    study_depths=(20, 56, 110),
 )

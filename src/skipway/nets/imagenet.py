@@ -199,6 +199,9 @@ FAMILY = Family(
     make=imagenet_net,
     check_depth=check_depth,
     inputs=inputs,
+    shape=(3, 224, 224),
+    recipe="he2015",
+    study_depths=(18, 34, 50),
 )
 
 

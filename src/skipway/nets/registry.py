@@ -25,6 +25,9 @@ FAMILIES.add(
         make=dense.dense_net,
         check_depth=dense.check_depth,
         inputs=lambda shape: {"in_features": shape[0] * shape[1] * shape[2]},
+        shape=(1, 28, 28),
+        recipe="dense",
+        study_depths=(5, 10, 20, 50, 100),
     ),
 )
 for _family in (cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
