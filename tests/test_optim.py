@@ -22,7 +22,11 @@ RECIPES = {
     "nesterov and weight decay": Recipe(momentum=0.8, nesterov=True, weight_decay=0.01, clip=None),
     "clipped": Recipe(momentum=0.9, clip=0.5),
     "clipped with weight decay": Recipe(momentum=0.9, clip=0.5, weight_decay=0.1),
+    "biases twice as fast": Recipe(momentum=0.9, bias_rate=2.0, clip=None),
+    "decay on weights alone": Recipe(momentum=0.9, weight_decay=0.1, decay_on="weights", clip=None),
+    "the highway authors'": Recipe(nesterov=True, weight_decay=0.05, decay_on="weights", bias_rate=2.0, clip=None),
     "adamw": Recipe(optimizer="adamw", clip=None),
+    "adamw, biases apart": Recipe(optimizer="adamw", weight_decay=0.1, decay_on="weights", bias_rate=3.0, clip=None),
     "adamw with weight decay": Recipe(optimizer="adamw", momentum=0.8, beta2=0.99, weight_decay=0.1, clip=None),
     "adamw, clipped": Recipe(optimizer="adamw", clip=0.5),
 }
@@ -48,11 +52,18 @@ def rate(step: int, place: int) -> float:
 
 
 def torch_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """One group for the weights and one for the biases, told apart by their names."""
+    named = dict(net.named_parameters())
+    biases = [p for name, p in named.items() if name.endswith(".bias")]
+    weights = [p for name, p in named.items() if name.endswith(".weight")]
+    assert biases and len(biases) + len(weights) == len(named)
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": biases, "weight_decay": recipe.weight_decay if recipe.decay_on == "all" else 0.0},
+    ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            net.parameters(), 1.0, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
-        )
-    return torch.optim.AdamW(net.parameters(), 1.0, (recipe.momentum, recipe.beta2), weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(groups, 1.0, recipe.momentum, nesterov=recipe.nesterov)
+    return torch.optim.AdamW(groups, 1.0, (recipe.momentum, recipe.beta2))
 
 
 def train_by_torch(net: nn.Module, place: int, recipe: Recipe) -> nn.Module:
@@ -65,6 +76,7 @@ def train_by_torch(net: nn.Module, place: int, recipe: Recipe) -> nn.Module:
         if recipe.clip is not None:
             nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
         optimizer.param_groups[0]["lr"] = rate(step, place)
+        optimizer.param_groups[1]["lr"] = rate(step, place) * recipe.bias_rate
         optimizer.step()
     return net
 

@@ -46,9 +46,36 @@ def test_steps_fall_at_their_milestones():
 
 def test_he_2015s_schedule():
     """0.1, divided by 10 at 32k and 48k iterations of 64k."""
-    recipe = Recipe(schedule="step", milestones=(0.5, 0.75), decay=0.1, steps=64_000)
-    found = [0.1 * recipe.rate_factor(step, 64_000) for step in (31_999, 32_000, 47_999, 48_000)]
-    assert found == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    recipe = RECIPES["he2015"]
+    assert (recipe.steps, recipe.learning_rates, recipe.weight_decay) == (64_000, (0.1,), 1e-4)
+    found = [0.1 * recipe.rate_factor(step, 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_he_2015s_resnet_110_leaves_its_warm_up():
+    """0.01 for 400 iterations, then as the others."""
+    recipe, without = RECIPES["he2015-110"], RECIPES["he2015"]
+    found = [0.1 * recipe.rate_factor(step, 64_000) for step in (0, 399)]
+    assert found == pytest.approx([0.01, 0.01])
+    for step in (400, 31_999, 32_000, 48_000):
+        assert recipe.rate_factor(step, 64_000) == without.rate_factor(step, 64_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "falls", "steps"),
+    [
+        ("highway-mnist", 0.01, (60_000, 120_000), 180_000),
+        ("highway-cifar", 0.025, (100_000, 150_000, 175_000), 200_000),
+    ],
+)
+def test_the_highway_authors_schedules(name, rate, falls, steps):
+    recipe = RECIPES[name]
+    assert (recipe.learning_rates, recipe.steps, recipe.batch_size) == ((rate,), steps, 100)
+    assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 1e-3)
+    assert (recipe.bias_rate, recipe.decay_on) == (2.0, "weights")
+    for place, step in enumerate(falls):
+        before, after = (recipe.rate_factor(at, steps) for at in (step - 1, step))
+        assert (before, after) == pytest.approx((0.1**place, 0.1 ** (place + 1)))
 
 
 def test_exponential_reaches_its_factor_at_the_end():

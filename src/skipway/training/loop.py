@@ -68,7 +68,7 @@ def train(
     """
     device = next(net.parameters()).device
     update = make_update(net, recipe)
-    base = torch.tensor(rates, dtype=torch.float32, device=device)
+    base = torch.tensor(rates, dtype=torch.float32)  # on the CPU, where an optimizer reads it without waiting
     ends = _interval_ends(steps, intervals)
     meter = _Meter(net.count, device)
     rows: list[list[Row]] = [[] for _ in rates]

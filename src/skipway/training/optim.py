@@ -6,11 +6,13 @@ a largest gradient norm for each replica are a column beside it. The arithmetic 
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from skipway.training.groups import Treatment, treatments
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, Stack
 
@@ -22,7 +24,11 @@ class Update(Protocol):
     """One step from gradients to weights."""
 
     def step(self, rates: Tensor) -> None:
-        """Clip each replica's gradient, move its weights by its learning rate, (replicas,), and drop the gradient."""
+        """Clip each replica's gradient, move its weights by its learning rate, and drop the gradient.
+
+        Args:
+            rates: (replicas,), on the CPU.
+        """
 
 
 def make_update(net: Replicas, recipe: Recipe) -> Update:
@@ -35,22 +41,25 @@ def make_update(net: Replicas, recipe: Recipe) -> Update:
 class SingleUpdate:
     """One net, by torch's own optimizers."""
 
-    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, net: Replicas, recipe: Recipe) -> None:
         self._parameters, self._clip = list(net.parameters()), recipe.clip
-        common: dict[str, Any] = {"lr": 0.0, "weight_decay": recipe.weight_decay}
+        of = treatments(net.template, recipe)
+        groups: dict[Treatment, list[nn.Parameter]] = {}
+        for name, parameter in net.template.named_parameters():
+            groups.setdefault(of[name], []).append(parameter)
+        self._rates = [treatment.rate for treatment in groups]
+        parts = [{"params": own, "weight_decay": treatment.decay} for treatment, own in groups.items()]
         self.optimizer: torch.optim.Optimizer
         if recipe.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(
-                self._parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common
-            )
+            self.optimizer = torch.optim.SGD(parts, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
         else:
-            self.optimizer = torch.optim.AdamW(self._parameters, betas=(recipe.momentum, recipe.beta2), **common)
+            self.optimizer = torch.optim.AdamW(parts, lr=0.0, betas=(recipe.momentum, recipe.beta2))
 
     def step(self, rates: Tensor) -> None:
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(rates[0])
+        for group, times in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = float(rates[0]) * times
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -64,19 +73,31 @@ class StackUpdate:
         self._parameters = list(net.parameters())
         self._gradient = torch.zeros_like(net.rows)
         self._chunk = max(1, _CHUNK_BYTES // (4 * net.count))
+        of = treatments(net.template, recipe)
+        sizes = [(of[name], parameter[0].numel()) for name, parameter in net.net.named_parameters()]
+        self._times = self._columns([(treatment.rate, size) for treatment, size in sizes])
+        self._decay = self._columns([(treatment.decay, size) for treatment, size in sizes])
         self.steps = 0
+
+    def _columns(self, parts: Sequence[tuple[float, int]]) -> float | Tensor:
+        """A number for each column of the matrix; one number where all are equal, as they mostly are."""
+        values = {value for value, _ in parts}
+        if len(values) == 1:
+            return values.pop()
+        return torch.cat([self._net.rows.new_full((size,), value) for value, size in parts])
 
     @torch.no_grad()
     def step(self, rates: Tensor) -> None:
         self.steps += 1
         torch.cat([_gradient(p).flatten(1) for p in self._parameters], dim=1, out=self._gradient)
-        factors, rates = self._factors(), rates[:, None]
+        factors, rates = self._factors(), rates.to(self._gradient.device, non_blocking=True)[:, None]
         for start in range(0, self._gradient.shape[1], self._chunk):
             columns = slice(start, start + self._chunk)
             gradient = self._gradient[:, columns]
             if factors is not None:
                 gradient.mul_(factors)
-            self._rule(self._net.rows[:, columns], gradient, rates, columns)
+            own_rates, decay = rates * _part(self._times, columns), _part(self._decay, columns)
+            self._rule(self._net.rows[:, columns], gradient, own_rates, decay, columns)
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -87,7 +108,7 @@ class StackUpdate:
         norms = torch.linalg.vector_norm(self._gradient, dim=1, keepdim=True)
         return torch.clamp(self._recipe.clip / (norms + 1e-6), max=1.0)
 
-    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, decay: float | Tensor, columns: slice) -> None:
         raise AssertionError("a subclass gives the rule")
 
 
@@ -98,10 +119,10 @@ class StackSGD(StackUpdate):
         super().__init__(net, recipe)
         self.velocity = torch.zeros_like(net.rows)
 
-    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, decay: float | Tensor, columns: slice) -> None:
         recipe = self._recipe
         if recipe.weight_decay:
-            gradient.add_(weights, alpha=recipe.weight_decay)
+            gradient.add_(weights * decay)
         if recipe.momentum:
             velocity = self.velocity[:, columns].mul_(recipe.momentum).add_(gradient)
             gradient = gradient.add_(velocity, alpha=recipe.momentum) if recipe.nesterov else velocity
@@ -115,14 +136,18 @@ class StackAdamW(StackUpdate):
         super().__init__(net, recipe)
         self.mean, self.square = torch.zeros_like(net.rows), torch.zeros_like(net.rows)
 
-    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, columns: slice) -> None:
+    def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, decay: float | Tensor, columns: slice) -> None:
         beta1, beta2, epsilon = self._recipe.momentum, self._recipe.beta2, 1e-8
         mean = self.mean[:, columns].lerp_(gradient, 1 - beta1)
         square = self.square[:, columns].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         root = square.sqrt().div_((1 - beta2**self.steps) ** 0.5).add_(epsilon)
         if self._recipe.weight_decay:
-            weights.mul_(1 - rates * self._recipe.weight_decay)
+            weights.mul_(1 - rates * decay)
         weights.addcmul_(mean / root, rates, value=-1 / (1 - beta1**self.steps))
+
+
+def _part(values: float | Tensor, columns: slice) -> float | Tensor:
+    return values[columns] if isinstance(values, Tensor) else values
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

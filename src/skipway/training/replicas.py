@@ -37,6 +37,11 @@ class Replicas(nn.Module):
 
     count: int
 
+    @property
+    def template(self) -> nn.Module:
+        """An ordinary net of the replicas' kind, for what its modules and names tell; its weights mean nothing."""
+        raise AssertionError("a subclass gives the rule")
+
     def forward(self, x: Tensor) -> Tensor:
         """(replicas, batch, ...) to (replicas, batch, classes)."""
         raise AssertionError("a subclass gives the rule")
@@ -56,6 +61,10 @@ class Single(Replicas):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net, self.count = net, 1
+
+    @property
+    def template(self) -> nn.Module:
+        return self.net
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.net(x[0]))[None]
@@ -108,6 +117,10 @@ class Stack(Replicas):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.rows = self._join()
         return self
+
+    @property
+    def template(self) -> nn.Module:
+        return self._template[0]
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.net(x))

@@ -1,0 +1,35 @@
+"""Which parameters a recipe treats apart: biases may learn at a rate of their own, and decay may pull on weights alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+from skipway.gates import layers_of
+from skipway.training.recipe import Recipe
+
+
+class Treatment(NamedTuple):
+    """How an optimizer treats a parameter."""
+
+    rate: float  # its learning rate, as a multiple of the recipe's
+    decay: float  # its weight decay
+
+
+def treatments(net: nn.Module, recipe: Recipe) -> dict[str, Treatment]:
+    """Every parameter of a net by its name, with its treatment.
+
+    Args:
+        net: an ordinary net; for a stack, one of its kind.
+        recipe: says what is treated apart.
+    """
+    biases = {id(layer.bias) for layer in layers_of(net)}
+    return {
+        name: Treatment(
+            rate=recipe.bias_rate if id(parameter) in biases else 1.0,
+            # A layer's weight has two dimensions or more; biases, norms and the scales of gates have one or none.
+            decay=recipe.weight_decay if recipe.decay_on == "all" or parameter.dim() > 1 else 0.0,
+        )
+        for name, parameter in net.named_parameters()
+    }
