@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream, batches
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
@@ -124,6 +125,77 @@ def test_training_batches_are_the_preprocessed_images():
     assert torch.equal(x[0], x[2])
     for image, label in zip(x.flatten(0, 1).flatten(1).tolist(), y.flatten().tolist(), strict=True):
         assert known[tuple(image)] == label
+
+
+# --- with augmentations ----------------------------------------------------------------------------------------------
+
+AUGMENT = make_augmentations(["crop:pad=2", "flip", "cutout:size=3"])
+
+
+def digits_stream(*seeds: int, augment: tuple = AUGMENT, batch_size: int = 100) -> BatchStream:
+    data = load("digits")
+    prepared = Preprocess.fit(data, "pixel")
+    return BatchStream(data.train, prepared, batch_size=batch_size, seeds=seeds, augment=augment)
+
+
+def test_augmentations_leave_the_order_alone():
+    for (x, y), (plain_x, plain_y) in itertools.islice(
+        zip(digits_stream(0, 1), digits_stream(0, 1, augment=()), strict=True), 30
+    ):
+        assert torch.equal(y, plain_y)
+        assert x.shape == plain_x.shape
+        assert not torch.equal(x, plain_x)
+
+
+def test_a_flip_of_every_image_is_every_image_flipped():
+    always = make_augmentations(["flip:p=1"])
+    for (x, _), (plain_x, _) in itertools.islice(
+        zip(digits_stream(3, augment=always), digits_stream(3, augment=()), strict=True), 15
+    ):
+        assert torch.equal(x, plain_x.flip(-1))
+
+
+def test_a_replica_is_augmented_alike_in_any_stack():
+    together = [x for x, _ in itertools.islice(digits_stream(5, 2, 5, 0), 15)]  # into the second permutation
+    for row, seed in enumerate((5, 2, 5, 0)):
+        alone = [x for x, _ in itertools.islice(digits_stream(seed), 15)]
+        assert all(torch.equal(x[row], y[0]) for x, y in zip(together, alone, strict=True))
+    assert not torch.equal(together[0][0], together[0][1])
+
+
+def test_a_samples_draws_differ_between_permutations():
+    data = load("digits")
+    stream = digits_stream(0, augment=make_augmentations(["flip"]), batch_size=len(data.train))
+    both = [x[0][y[0].argsort(stable=True)] for x, y in itertools.islice(stream, 2)]
+    assert not torch.equal(*both)
+
+
+@pytest.mark.parametrize("drawn", [0, 5, 12, 13])
+def test_an_augmented_stream_goes_on_exactly(drawn, tmp_path):
+    stream = digits_stream(4, 1, 4)
+    list(itertools.islice(stream, drawn))
+    torch.save(stream.state_dict(), tmp_path / "state.pt")
+    expected = list(itertools.islice(stream, 30))  # through the third permutation
+    resumed = digits_stream(4, 1, 4)
+    list(itertools.islice(resumed, 2))  # what it did before must not matter
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for (x, y), (old_x, old_y) in zip(itertools.islice(resumed, 30), expected, strict=True):
+        assert torch.equal(x, old_x)
+        assert torch.equal(y, old_y)
+
+
+def test_another_augmentations_state_is_refused():
+    state = digits_stream(0, augment=make_augmentations(["crop:pad=2"])).state_dict()
+    with pytest.raises(ValueError, match=r"has augment \['Crop\(pad=2\)'\], this one \[\]; they must be equal"):
+        digits_stream(0, augment=()).load_state_dict(state)
+
+
+def test_images_too_small_for_an_augmentation_are_refused_at_once():
+    with pytest.raises(ValueError, match=r"crop:pad=8 on images of 8 x 8 pixels .*1 to 7 are valid"):
+        digits_stream(0, augment=make_augmentations(["crop:pad=8"]))
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 100])

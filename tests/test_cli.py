@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from skipway.cli import main as cli
 from skipway.cli.main import COMMANDS, main
 from skipway.cli.study import parse
+from skipway.studies.config import StudyConfig
+from skipway.training.recipe import RECIPES
 
 TINY = ["--gates", "plain", "highway", "--depths", "3", "--seeds", "0", "--learning-rates", "0.1", "--steps", "10"]
 
@@ -72,6 +75,12 @@ assert "torch" not in sys.modules
         (["study", "--body", "dence"], ["unknown body 'dence'", "'dense'"]),
         (["study", "--depths", "0"], ["depth", "Nearest: 1"]),
         (["study", "--recipe", "dens"], ["unknown recipe 'dens'", "'dense'"]),
+        (["study", "--body", "cifar", "--depths", "19"], ["6n + 2", "14 and 20"]),
+        (["study", "--augment", "flop"], ["unknown augmentation 'flop'", "'flip'"]),
+        (["study", "--augment", "crop:pad=9"], ["crop:pad=9", "1 to 7"]),
+        (["study", "--preprocess", "pixels"], ["unknown preprocessing 'pixels'", "'pixel'"]),
+        (["study", "--decay-on", "biases"], ["decay", "all", "weights"]),
+        (["study", "--warmup-hold", "2"], ["warmup_hold", "up to 1"]),
         (["study", "--data", "no-such-data"], ["no-such-data", "digits"]),
         (["study", "--steps", "3", "--epochs", "1"], ["--steps 3 and --epochs 1", "give one"]),
         (["study", "--learning-rates", "-1"], ["learning_rates", "above 0"]),
@@ -151,6 +160,47 @@ def test_gates_and_nets_list_what_exists(capsys):
     assert main(["nets"]) == 0
     listed = capsys.readouterr().out
     assert all(example in listed for family in FAMILIES.values() for example in family.examples)
+    rows = {cells[0]: cells[1:] for line in listed.splitlines() if len(cells := line.split()) >= 6}
+    assert rows["highway-mnist-10"][:3] == ["1x28x28", "10", "151,690"]
+    assert rows["resnet-56"] == ["3x32x32", "10", "853,018", "125", "M", "4.07", "MiB"]
+    assert rows["resnet50"] == ["3x224x224", "1000", "25,557,032", "4.09", "G", "81.9", "MiB"]
+
+
+def test_nets_by_name_cost_what_their_images_ask(capsys):
+    assert main(["nets", "resnet-110", "plain-dense-7", "--shape", "1", "16", "24", "--classes", "3"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    heads, resnet, dense = lines[:3]
+    assert heads == ["net", "images", "classes", "parameters", "multiply-adds", "activations"]
+    assert resnet[:4] == ["resnet-110", "1x16x24", "3", f"{1_727_962 - 9 * 16 * 2 - 7 * 65:,}"]
+    weights = 384 * 71 + 6 * 71 * 71 + 71 * 3
+    # A weight is multiplied once; the input and each layer's output are kept.
+    assert dense == ["plain-dense-7", "1x16x24", "3", f"{weights + 7 * 71 + 3:,}", "57.7", "k", "3.44", "KiB"]
+    assert (round(weights / 1e3, 1), round((384 + 7 * 71) * 4 / 1024, 2)) == (57.7, 3.44)
+
+
+def test_nets_say_which_families_do_not_take_such_images(capsys):
+    assert main(["nets", "--shape", "3", "16", "24"]) == 0
+    listed = capsys.readouterr().out
+    assert "takes square images; these are 16 x 24 pixels" in " ".join(listed.split())
+    assert "highway-mnist-10" not in listed
+    assert "highway-cifar-19" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["resnt-20"], "Did you mean 'resnet-20'"),
+        (["resnet-21"], "Nearest: 20 and 26"),
+        (["resnet-20", "--shape", "3", "0", "32"], "height is a whole number from 1; it is 0"),
+        (["resnet-20", "--classes", "0"], "classes is a whole number from 1; it is 0"),
+        (["--classes", "-1"], "classes is a whole number from 1; it is -1"),
+        (["--shape", "0", "32", "32"], "channels is a whole number from 1; it is 0"),
+        (["highway-mnist-10", "--shape", "1", "28", "29"], "takes square images"),
+    ],
+)
+def test_nets_that_cannot_be_are_wrong_usage(arguments, said, capsys):
+    assert main(["nets", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_settings_come_from_a_study_or_a_run(study):
@@ -174,6 +224,27 @@ def test_steps_replace_a_files_epochs(study, tmp_path):
     (tmp_path / "study.json").write_text(json.dumps(content))
     changed = parse(["--config", str(tmp_path / "study.json"), "--steps", "50"]).settings
     assert (changed.recipe.steps, changed.recipe.epochs) == (50, None)
+
+
+def test_a_body_brings_its_papers_depths_and_recipe():
+    asked = parse(["--body", "cifar", "--steps", "300"]).settings
+    assert asked.depths == (20, 32, 44, 56)
+    assert asked.recipe == replace(RECIPES["he2015"], steps=300)
+    assert parse(["--body", "cifar", "--recipe", "dense"]).settings.recipe == RECIPES["dense"]
+    assert parse(["--body", "highway-mnist"]).settings.depths == (10,)
+    assert parse([]).settings == StudyConfig()
+
+
+def test_a_files_recipe_stays_when_the_body_changes(study):
+    file = ["--config", str(study / "study.json")]
+    changed = parse([*file, "--body", "cifar", "--depths", "8"]).settings
+    assert changed.recipe == parse(file).settings.recipe
+
+
+def test_augmentations_are_given_and_left_out():
+    asked = parse(["--body", "cifar", "--augment", "flip", "cutout:size=4"]).settings
+    assert asked.recipe.augment == ("flip", "cutout:size=4")
+    assert parse(["--body", "cifar", "--augment"]).settings.recipe.augment == ()
 
 
 def test_version(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -50,6 +51,15 @@ def write_pair(folder: Path, images: list, labels: list, **more) -> Path:
     write_split(folder, "train", images, labels, **more)
     write_split(folder, "test", [png(value) for value in range(4)], [0, 1, 0, 1], **more)
     return folder
+
+
+def image_files(root: Path, folders: list[str]) -> list[Path]:
+    """Two image files in each of the folders."""
+    files = [root / folder / f"{number}.png" for folder in folders for number in range(2)]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(files.index(file)))
+    return files
 
 
 def in_new_process(code: str, *arguments: object, **environment: str) -> str:
@@ -160,6 +170,26 @@ def test_a_folder_of_image_files(tmp_path):
         load(tmp_path / "pets")
 
 
+@pytest.mark.parametrize("length", [4, 20, 35, 45])
+def test_a_broken_image_files_message_has_no_address_in_memory(tmp_path, length):
+    files = image_files(tmp_path / "pets", ["train/cat", "train/dog", "test/cat", "test/dog"])
+    files[3].write_bytes(png()[:length])
+    with pytest.raises(ValueError, match=r"train row 3 \(.*train/dog/1\.png\): the image cannot be read") as caught:
+        load(tmp_path / "pets")
+    assert " object at " not in str(caught.value)
+
+
+def test_image_files_of_one_class_are_told_so(tmp_path):
+    image_files(tmp_path / "all", ["train/cat", "test/cat"])
+    with pytest.raises(
+        ValueError, match=r"every train row is of one class, 'cat'; .* two classes or more. Image files"
+    ):
+        load(tmp_path / "all")
+    image_files(tmp_path / "some", ["train/cat", "test/cat", "test/dog"])
+    with pytest.raises(ValueError, match=r"no row of the train split has a label; .*train/CLASS/FILE with two classes"):
+        load(tmp_path / "some")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
 def test_colour_becomes_three_channels(tmp_path, mode):
     file = io.BytesIO()
@@ -205,7 +235,10 @@ def with_row(row: int, image: bytes | None) -> list[bytes | None]:
     [
         (b"", r"train row 3: the image is empty \(0 bytes\)"),
         (None, "train row 3: there is no image"),
-        (b"not an image", "train row 3: the image cannot be read"),
+        (
+            b"not an image",
+            "train row 3: the image cannot be read: its bytes are damaged or of no known format. Every row needs",
+        ),
         (png(1, (40, 40))[:-30], "train row 3: the image cannot be read"),
         (png(1, (7, 5)), "train row 3: the image is 7 x 5 pixels, but train row 0 is 6 x 5. Every image must have one"),
         (
@@ -283,18 +316,42 @@ def test_a_given_validation_split_is_kept(tmp_path):
 
 
 def test_columns_must_be_plain(tmp_path):
-    second = (pa.array([0] * 6), {"_type": "ClassLabel", "names": CLASSES})
-    write_split(tmp_path / "two", "train", SOUND, LABELS, coarse=second)
-    write_split(tmp_path / "two", "test", SOUND, LABELS, coarse=second)
-    with pytest.raises(
-        ValueError, match=r"2 ClassLabel columns; columns: image \(Image\), label \(ClassLabel\), coarse"
-    ):
-        load(tmp_path / "two")
     (tmp_path / "none").mkdir()
     for split in ("train", "test"):
         pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "none" / f"{split}.parquet")
     with pytest.raises(ValueError, match=r"no Image column; columns: a \(int64\)"):
         load(tmp_path / "none")
+
+
+def test_one_of_several_label_columns_is_chosen(tmp_path):
+    coarse = (pa.array([0, 0, 1, 1, 2, 2]), {"_type": "ClassLabel", "names": ["fish", "bird", "tree"]})
+    for split in ("train", "test"):
+        write_split(tmp_path / "two", split, SOUND, LABELS, coarse=coarse)
+    with pytest.raises(
+        ValueError,
+        match=r"2 ClassLabel columns; columns: image \(Image\), label \(ClassLabel\), coarse .*"
+        r"writing ':label=label' or ':label=coarse' behind",
+    ):
+        load(tmp_path / "two")
+    data = load(f"{tmp_path / 'two'}:label=coarse")
+    assert (data.name, data.classes) == ("two:label=coarse", ("fish", "bird", "tree"))
+    assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    data = load(f"{tmp_path / 'two'}:label=label")  # the two do not stand in each other's place in the cache
+    assert (data.name, data.classes) == ("two:label=label", ("cat", "dog"))
+    assert load(f"{tmp_path / 'two'}:label=coarse").num_classes == 3
+    with pytest.raises(ValueError, match=r"':label=image' names no ClassLabel column; .*Valid: ':label=label' or"):
+        load(f"{tmp_path / 'two'}:label=image")
+
+
+def test_cifar100_is_its_hundred_classes_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path))
+    for column in ("fine_label", "coarse_label"):  # digits stand for what the Hub would have given
+        asked, given = f"uoft-cs/cifar100:label={column}", read_digits()
+        given = dataclasses.replace(given, fingerprint=column)
+        cache.recall(cache.Key(asked, f"hub {asked}", "a commit"), lambda given=given: given)
+    for asked in ("cifar100", "cifar100:label=fine_label", "uoft-cs/cifar100:label=fine_label"):
+        assert (load(asked).name, load(asked).fingerprint) == (asked, "fine_label")
+    assert load("cifar100:label=coarse_label").fingerprint == "coarse_label"
 
 
 def test_an_unreadable_folder_is_named(tmp_path):
@@ -493,15 +550,82 @@ def test_a_constant_channel_stays_finite(tmp_path):
     assert prepared(torch.full((1, 1, 5, 6), 51, dtype=torch.uint8)).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["pixel", "channel"])
+def test_scale_divides_by_the_number_of_values():
+    prepared = Preprocess.fit(load("digits"), "scale")
+    images = load("digits").test.images
+    torch.testing.assert_close(prepared(images), images / 17)
+
+
+def test_scale_divides_bytes_by_256_exactly(tmp_path):
+    prepared = Preprocess.fit(load(write_pair(tmp_path, SOUND, LABELS)), "scale")
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(prepared(every), every / 256)
+
+
+def test_contrast_is_of_each_image_and_then_centred():
+    data = load("digits")
+    prepared = Preprocess.fit(data, "contrast")
+
+    def by_hand(images: torch.Tensor) -> torch.Tensor:
+        x = images.double().flatten(1)
+        x = (x - x.mean(1, keepdim=True)) / x.std(1, correction=0, keepdim=True)
+        return x.view_as(images)
+
+    mean = by_hand(data.train.images).mean(0)
+    torch.testing.assert_close(prepared.mean.double(), mean, atol=1e-6, rtol=0)
+    expected = by_hand(data.test.images) - mean
+    torch.testing.assert_close(prepared(data.test.images).double(), expected, atol=2e-6, rtol=0)
+    assert prepared(data.train.images).mean(0).abs().max() < 1e-6
+
+
+def test_contrast_treats_an_image_alike_in_every_batch(shared):
+    data = load(shared / "data" / "mnist")
+    prepared, images = Preprocess.fit(data, "contrast"), data.test.images[:600]
+    whole = prepared(images)
+    assert torch.equal(prepared(images.unflatten(0, (20, 30))).flatten(0, 1), whole)
+    for size in (1, 7):
+        assert torch.equal(torch.cat([prepared(part) for part in images.split(size)]), whole)
+    assert torch.equal(prepared(images[5]), whole[5])
+
+
+@pytest.mark.parametrize(("side", "value"), [(32, 0), (32, 255), (600, 255), (600, 77)])
+def test_an_image_without_contrast_becomes_zero(side, value):
+    plain = Preprocess("contrast", 1.0, torch.zeros(3, side, side), torch.ones(3))
+    constant = torch.full((2, 3, side, side), value, dtype=torch.uint8)
+    assert plain(constant).abs().max() < 1e-3
+    constant[1, :, : side // 2] = 100  # two values in equal parts: one deviation away from the mean, either way
+    assert plain(constant)[1].abs().sub(1).abs().max() < 1e-5
+    one = constant[:1].clone()
+    one[0, 0, 0, 0] ^= 1  # the least contrast that there is, and the most that it is divided up to
+    assert plain(one).abs().max() == pytest.approx((3 * side * side) ** 0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["pixel", "channel", "scale", "contrast"])
 def test_preprocessing_survives_json_exactly(kind):
     prepared = Preprocess.fit(load("digits"), kind)
     again = Preprocess.from_dict(json.loads(json.dumps(prepared.to_dict())))
-    assert (again.kind, again.scale) == (kind, 16)
+    assert (again.kind, again.scale) == (kind, prepared.scale)
+    assert torch.equal(again(load("digits").test.images), prepared(load("digits").test.images))
     assert torch.equal(again.mean, prepared.mean)
     assert torch.equal(again.std, prepared.std)
 
 
 def test_unknown_preprocessing_lists_the_valid():
-    with pytest.raises(ValueError, match=r"unknown preprocessing 'zca'. Valid: pixel, channel"):
-        Preprocess.fit(load("digits"), "zca")
+    with pytest.raises(
+        ValueError, match=r"unknown preprocessing 'pixels'. Did you mean 'pixel'\? Valid: channel, contr"
+    ):
+        Preprocess.fit(load("digits"), "pixels")
+    with pytest.raises(ValueError, match=r"unknown preprocessing 'zca'"):
+        Preprocess.from_dict({"kind": "zca", "scale": 16.0, "mean": [0.0], "std": [1.0]})
+
+
+def test_what_older_versions_wrote_is_read():
+    images = torch.arange(48, dtype=torch.uint8).view(1, 3, 4, 4)
+    channel = Preprocess.from_dict(
+        {"kind": "channel", "scale": 255.0, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}
+    )
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
+    torch.testing.assert_close(channel(images), (images / 255 - mean) / std)
+    mean = torch.linspace(0, 1, 48).view(3, 4, 4)
+    pixel = Preprocess.from_dict({"kind": "pixel", "scale": 255.0, "mean": mean.tolist(), "std": [1.0, 1.0, 1.0]})
+    torch.testing.assert_close(pixel(images), images / 255 - mean)

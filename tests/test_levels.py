@@ -31,7 +31,7 @@ LEVELS = {
     "cli": 4,
 }
 # Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
-EQUATION = {"registry", "gates", "shortcuts", "skip"}
+EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
     *("rundir", "registry", "studies.config", "training.recipe", "report"),

@@ -93,7 +93,7 @@ def test_a_depth_that_cannot_be_is_refused_with_the_nearest(depth, layers, near)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"width": 0}, "width is the number of units of a layer, 1 or more; it is 0"),
+        ({"width": 0}, "width is a whole number from 1; it is 0"),
         ({"width": -1}, "it is -1"),
         ({"layers": 0}, "layers is the number of linear layers in a block, 1 or more; it is 0"),
         ({"activation": "rleu"}, "unknown activation 'rleu'. Did you mean 'relu'"),
@@ -103,6 +103,20 @@ def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(ValueError) as error:
         mnist("plain-dense-3", **settings)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_counts_below_one_are_refused_by_every_family(family):
+    good = {**family.data_settings(family.shape, family.classes), "width": 4}
+    for setting in good:
+        for count in (0, -2):
+            with pytest.raises(ValueError, match=f"^{setting} is a whole number from 1; it is {count}"):
+                build(family.examples[0], **{**good, setting: count})
+    for place, side in enumerate(("channels", "height", "width")):
+        shape = [8, 8, 8]
+        shape[place] = 0
+        with pytest.raises(ValueError, match=f"^{side} is a whole number from 1; it is 0"):
+            family.data_settings(tuple(shape), 10)
 
 
 @pytest.mark.parametrize("settings", [{"depth": 7}, {"wdith": 3}])

@@ -409,8 +409,8 @@ def test_a_body_fits_images_of_any_shape(shape):
         ({"stem": "tiny"}, "unknown stem 'tiny'"),
         ({"shortcut": "D"}, "unknown shortcut 'D'"),
         ({"shortcut": "identity"}, "an identity shortcut needs a body that keeps its input's shape"),
-        ({"width": 0}, "they are 0 and 0"),
-        ({"widen": 0.01}, "they are 4 and 0"),
+        ({"width": 0}, "width is a whole number from 1; it is 0"),
+        ({"widen": 0.01}, "width times widen, the channels of the first stage, is 1 or more; it is 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.gates import GATES, Site, layers_of, make_gate
-from skipway.nets.highway import bias_parameters
 from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
@@ -113,7 +112,7 @@ def test_other_images_are_refused(shape):
 @pytest.mark.parametrize("body", ["highway-mnist", "highway-cifar"])
 def test_a_width_below_one_is_refused(body):
     depth, shape = BODIES[body]
-    with pytest.raises(ValueError, match="1 or more; it is 0"):
+    with pytest.raises(ValueError, match="width is a whole number from 1; it is 0"):
         build_body(body, gate="plain", depth=depth, shape=shape, classes=2, width=0)
 
 
@@ -152,16 +151,6 @@ def test_from_one_seed_bodies_stem_and_head_start_equal_whatever_the_gate(body, 
     plain, net = (tiny(body, name).state_dict() for name in ("plain", spec))
     assert set(plain) <= set(net)
     assert all(torch.equal(plain[name], net[name]) for name in plain)
-
-
-def test_the_biases_with_double_learning_rate_are_all_of_them():
-    net = build("highway-cifar-19", num_classes=10)
-    biases = bias_parameters(net)
-    by_name = {name: p for name, p in net.named_parameters() if name.endswith("bias")}
-    assert {id(p) for p in biases} == {id(p) for p in by_name.values()}
-    assert len(biases) == 18 + 14 + 1
-    # Batch norm's shifts are none of them, and a convolution without a bias has none.
-    assert len(bias_parameters(build("highway-20", num_classes=10))) == 9 + 1
 
 
 # -- the forward pass, against plain tensor code -----------------------------------------------------------------------

@@ -56,7 +56,8 @@ def torch_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     named = dict(net.named_parameters())
     biases = [p for name, p in named.items() if name.endswith(".bias")]
     weights = [p for name, p in named.items() if name.endswith(".weight")]
-    assert biases and len(biases) + len(weights) == len(named)
+    assert biases
+    assert len(biases) + len(weights) == len(named)
     groups = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": biases, "weight_decay": recipe.weight_decay if recipe.decay_on == "all" else 0.0},

@@ -272,6 +272,8 @@ def test_a_lesion_takes_blocks_out_of_a_net(gate):
         found = net(x)
     assert torch.equal(found, net.head(net.blocks[1](net.stem(x))))
     assert torch.equal(net(x), whole)
+    with lesion(net, "blocks.1"):
+        assert torch.equal(net(x), net.head(net.blocks[2](net.blocks[0](net.stem(x)))))
     with lesion(net, []):
         assert torch.equal(net(x), whole)
     with lesion(net, (f"blocks.{place}" for place in range(3))):

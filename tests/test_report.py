@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-import random
+import os
 import shutil
 from pathlib import Path
 
@@ -16,200 +16,13 @@ from skipway.report import charts
 from skipway.report.axes import ticks
 from skipway.report.page import write
 from skipway.report.query import query, runs
-from skipway.report.series import POINTS_A_LINE, thinned
+from skipway.report.series import POINTS_A_LINE, late, thinned
 from skipway.report.summary import summarise
 from skipway.report.table import columns, markdown, table
 from skipway.report.theme import depth_colours
 from skipway.report.verdict import verdict
-from skipway.rundir import Study, run_id
-
-RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
-STEPS = range(20, 301, 20)
-
-
-def made(
-    path: Path,
-    gates=("plain", "residual", "highway"),
-    depths=(5, 20, 50, 100),
-    rates=RATES,
-    seeds=(0, 1, 2),
-    diverged=(),
-    missing=(),
-    failed=(),
-) -> Study:
-    """A study directory as the digits study leaves it, with the numbers of the papers' notes in place of trainings.
-
-    `diverged`, `missing` and `failed` hold cells, or (gate, depth) pairs for all cells of a row.
-    """
-    study = Study(path)
-    draw = random.Random(0)
-    cells = [
-        {"gate": gate, "depth": depth, "learning_rate": rate, "seed": seed}
-        for gate in gates
-        for depth in depths
-        for rate in rates
-        for seed in seeds
-    ]
-    cells = [{"id": run_id(cell), **cell} for cell in cells]
-
-    def among(cell, chosen) -> bool:
-        return (cell["gate"], cell["depth"]) in chosen or (
-            cell["gate"],
-            cell["depth"],
-            cell["learning_rate"],
-            cell["seed"],
-        ) in chosen
-
-    batch = study.batch("made")
-    for cell in cells:
-        if not among(cell, missing) and not among(cell, failed):
-            _add(batch, cell, among(cell, diverged), rates, draw)
-    batch.commit()
-    chosen = [
-        {"gate": gate, "depth": depth, "learning_rate": _best(rates)}
-        for gate in gates
-        for depth in depths
-        if not any((gate, depth) == (c["gate"], c["depth"]) and (among(c, missing) or among(c, failed)) for c in cells)
-        and (gate, depth) not in diverged
-    ]
-    study.write(
-        {
-            "format": 1,
-            "name": "digits-dense",
-            "status": "interrupted" if missing else "done",
-            "command": f"skipway study --data digits --gates {' '.join(gates)}",
-            "config": {
-                "data": "digits",
-                "body": "dense",
-                "gates": list(gates),
-                "depths": list(depths),
-                "learning_rates": list(rates),
-                "seeds": list(seeds),
-                "width": None,
-                "recipe": {"optimizer": "sgd", "momentum": 0.9, "steps": 300, "batch_size": 128, "schedule": "cosine"},
-            },
-            "data": {
-                "name": "digits",
-                "fingerprint": "d1617",
-                "classes": [str(digit) for digit in range(10)],
-                "shape": [1, 8, 8],
-                "sizes": {"train": 1257, "validation": 180, "test": 360},
-                "validation_rule": "every tenth of a class",
-            },
-            "cells": cells,
-            "chosen": chosen,
-            "failures": {cell["id"]: "RuntimeError: out of memory" for cell in cells if among(cell, failed)},
-            "environment": {
-                "skipway": "0.1.0",
-                "torch": "2.13.0",
-                "python": "3.12.1",
-                "platform": "Linux",
-                "device": "cpu",
-            },
-            "choices": {"workers": 2, "threads": 1},
-            "seconds": 71.2,
-            "started": "2026-03-01T10:00:00+00:00",
-            "ended": "2026-03-01T10:01:11+00:00",
-        }
-    )
-    return study
-
-
-def _best(rates) -> float:
-    return sorted(rates)[len(rates) * 3 // 5 if len(rates) > 1 else 0]
-
-
-def _final_loss(gate: str, depth: int) -> float:
-    family = gate.partition(":")[0]
-    if family == "plain":
-        return 10 ** (-3.6 + 4.1 / (1 + math.exp(-0.16 * (depth - 32))))
-    return 4e-4 if family != "highway" else 1e-3 * depth**0.65
-
-
-def _add(batch, cell, diverged, rates, draw) -> None:
-    gate, depth, rate = cell["gate"], cell["depth"], cell["learning_rate"]
-    off = abs(math.log10(rate / _best(rates)))
-    loss = min(2.35, _final_loss(gate, depth) * 10 ** (1.2 * off + draw.gauss(0, 0.08)))
-    error = 0.9 * (1 - math.exp(-loss / 1.2))
-    test = 0.02 + 0.6 * error + draw.gauss(0, 0.004)
-    metrics = {
-        "train_loss": loss,
-        "train_error": error,
-        "train_samples": 1257,
-        "validation_loss": loss + 0.08,
-        "validation_error": 0.02 + 0.6 * error + draw.gauss(0, 0.004),
-        "seconds": 1.5,
-    }
-    if rate == _best(rates):
-        metrics |= {"test_loss": loss + 0.1, "test_error": test}
-    if diverged:
-        metrics = dict.fromkeys(metrics, math.nan) | {"train_samples": 0, "seconds": 0.2}
-    curve = [
-        {
-            "step": step,
-            "epoch": step / 10,
-            "learning_rate": rate,
-            "train_loss": loss + 2.3 * math.exp(-step / 60),
-            "train_error": error + (0.9 - error) * math.exp(-step / 50),
-            "validation_loss": loss + 2.3 * math.exp(-step / 60),
-            "validation_error": 0.02 + error + (0.88 - error) * math.exp(-step / 55),
-        }
-        for step in STEPS
-    ]
-    blocks = depth - 1
-    batch.add(
-        cell["id"],
-        {
-            "status": "diverged" if diverged else "done",
-            "reason": "the loss was not finite at step 37" if diverged else None,
-            "cell": {key: cell[key] for key in ("gate", "depth", "learning_rate", "seed")},
-            "net": {
-                "name": f"{gate}-dense-{depth}",
-                "parameters": 5100 * depth,
-                "blocks": blocks,
-                "body": "dense",
-                "settings": {},
-            },
-            "metrics": metrics,
-            "identity": {"data": "d1617"},
-            "config": {"steps": 300},
-            "environment": {"torch": "2.13.0"},
-            "choices": {},
-        },
-        [] if diverged else curve,
-        _probes(gate, blocks, draw, moments=("start",) if diverged else ("start", "end")),
-        b"",
-    )
-
-
-def _probes(gate: str, blocks: int, draw, moments) -> list[dict]:
-    family = gate.partition(":")[0]
-    fade = {"plain": 0.09, "residual": -0.005}.get(family, 0.002)
-    rows = []
-    for moment in moments:
-        for layer in range(blocks + 2):
-            kind = "stem" if layer == 0 else "head" if layer == blocks + 1 else "block"
-            bias = 1 / (1 + blocks)
-            transform = {"plain": 1.0, "residual": 1.0}.get(
-                family, bias if moment == "start" else bias * (1.5 - layer / (blocks + 1))
-            )
-            rows.append(
-                {
-                    "moment": moment,
-                    "step": 0 if moment == "start" else 300,
-                    "layer": layer,
-                    "name": kind if kind != "block" else f"blocks.{layer - 1}",
-                    "kind": kind,
-                    "activation_std": math.exp(0.01 * layer * (-3 if family == "plain" else 1) + draw.gauss(0, 0.05)),
-                    "gradient_norm": 0.02 * math.exp(-fade * (blocks - layer) + draw.gauss(0, 0.1)),
-                    "weight_gradient_norm": 0.05,
-                    "transform_mean": transform if kind == "block" else None,
-                    "carry_mean": {"plain": 0.0, "residual": 1.0}.get(family, 1 - transform)
-                    if kind == "block"
-                    else None,
-                }
-            )
-    return rows
+from skipway.rundir import Study
+from study_folders import conv, made
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +148,7 @@ def test_ticks_are_round_and_few():
     assert ticks(0.06, 3.0) == [0.1, 0.2, 0.5, 1.0, 2.0]
     assert len(ticks(1e-40, 1.0)) <= 7
     assert ticks(0.61, 0.63) == [0.62]
+    assert ticks(1.65, 2.2) == [1.8, 2.0, 2.2]
 
 
 def test_depth_colours_are_distinct():
@@ -377,7 +191,7 @@ def test_page_draws_every_chart_offline_and_without_complaint(browser, files):
     page = opened(browser, files[0])
     assert page.complaints == []
     assert page.requests == [files[0].as_uri()]
-    assert page.locator(".chart .marks").count() == len(files) - 1 == 6
+    assert page.locator(".chart .marks").count() == len(files) - 1 == 7
     # One line a gate in the first chart; the diverged row is a cross, not a point.
     assert page.locator("#loss-by-depth .mark-line path").count() == 3
     assert page.locator("#gradient-by-layer").get_by_text("plain, before training").count() == 1
@@ -411,7 +225,7 @@ def test_page_fits_a_phone_and_turns_with_it(browser, files):
     page.wait_for_function("document.body.dataset.drawn > 800")
     assert page.evaluate(fits)
     assert len(set(page.evaluate(panels))) == 1, "three panels side by side"
-    assert page.locator(".chart .marks").count() == 6
+    assert page.locator(".chart .marks").count() == 7
     page.close()
 
 
@@ -449,12 +263,118 @@ def test_page_escapes_what_users_name(browser, tmp_path):
 def test_pictures_lie_beside_the_page(files, study):
     from PIL import Image
 
-    assert [path.parent for path in files] == [study.path] * 7
+    assert [path.parent for path in files] == [study.path] * 8
     for path in files[1:]:
         with Image.open(path) as picture:
             assert picture.format == "PNG"
             assert picture.width > 1400
     assert files[0].stat().st_size < 600_000
+
+
+def test_a_report_takes_away_the_pictures_of_an_earlier_one(tmp_path):
+    several = made(tmp_path, gates=("highway",), depths=(5, 20), rates=[0.01, 0.1])
+    own = tmp_path / "my-own.png"
+    own.write_bytes(b"a picture that no report wrote")
+    assert tmp_path / "learning-rates.png" in write(several)
+    info = several.info()
+    several.write({**info, "cells": [cell for cell in info["cells"] if cell["learning_rate"] == 0.1]})
+    left = write(os.fspath(tmp_path))  # a path will do for a study
+    assert sorted(tmp_path.glob("*.png")) == sorted([*left[1:], own])
+    assert tmp_path / "learning-rates.png" not in left
+    assert {path.stem for path in left[1:]} < set(charts.MAKERS)
+
+
+def test_a_report_of_no_study(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no study.json"):
+        write(tmp_path)
+
+
+def test_every_chart_is_listed_under_its_own_name(study):
+    drawn = [chart.name for chart in charts.charts(summarise(study))]
+    assert drawn == list(charts.MAKERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b""),
+        ("run.json", b'{"format": 1}'),
+        ("run.json", b"\x00\xff"),
+        ("metrics.jsonl", b'{"step": 1, "tra'),
+        ("probes.parquet", b"not parquet"),
+        ("probes.parquet", None),
+    ],
+)
+def test_a_damaged_run_is_named_with_the_way_out(tmp_path, name, content):
+    damaged = made(tmp_path, gates=("plain",), depths=(5,), rates=[0.1])
+    run = next(damaged.runs())
+    (run.path / name).unlink()
+    if content is not None:
+        (run.path / name).write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        write(damaged)
+    assert str(error.value).startswith(f"{run.path / name} is damaged: ")
+    assert f"delete that run's directory, {run.path}, and start the study again" in str(error.value)
+
+
+def test_a_damaged_study_is_named_with_the_way_out(tmp_path):
+    damaged = made(tmp_path, gates=("plain",), depths=(5,), rates=[0.1])
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(ValueError, match="study.json is damaged: .* delete that file and start the study again"):
+        summarise(damaged)
+    (next(damaged.runs()).path / "run.json").write_text("[]")
+    with pytest.raises(ValueError, match="run.json is damaged: holds a list.* delete that run's directory"):
+        runs(tmp_path)
+
+
+def test_the_last_batches_of_a_training():
+    rows = [{"step": step, "train_error": error} for step, error in ((100, 0.9), (200, 0.8), (262, 0.7), (300, 0.6))]
+    error, steps = late(rows)
+    assert steps == 100
+    assert error == pytest.approx((62 * 0.7 + 38 * 0.6) / 100)
+    assert late([{"step": 30, "train_error": None}]) == (None, 0)
+    assert late(rows[:1]) == (0.9, 100)
+
+
+def test_a_short_study_on_cifar_shows_degradation(tmp_path):
+    """Plain-56's training error above plain-20's, residual-56's by less: in the sentence, the chart and the rows."""
+    summary = summarise(conv(tmp_path))
+    told = [text for text in verdict(summary) if "degradation problem" in text]
+    assert len(told) == 1
+    assert told[0].startswith("With plain, depth makes the error on the training data itself worse: ")
+    assert any("With residual it gets worse too, but by less" in text for text in verdict(summary))
+    assert any("On the training batches of the last 60 steps, errors at depth 20 and 56" in t for t in verdict(summary))
+    assert {group.blocks for group in summary.groups} == {9, 27}
+    rows = {(row["gate"], row["depth"]): row for row in charts.rows(summary)["groups"]}
+    assert rows["plain", 56]["error"] - rows["plain", 20]["error"] == pytest.approx(13, abs=1.5)
+    assert rows["plain", 56]["error_low"] > rows["plain", 20]["error_high"]
+    chart = next(chart for chart in charts.charts(summary) if chart.name == "error-by-depth")
+    low, high = chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert 55 < low < 65, "per cent of 60 to 85 are not drawn from 0"
+    assert 80 < high < 90
+
+
+def test_a_study_of_one_depth_has_no_error_by_depth(tmp_path):
+    one = made(tmp_path, gates=("plain",), depths=(5,), rates=[0.1])
+    assert "error-by-depth" not in [chart.name for chart in charts.charts(summarise(one))]
+
+
+def test_page_shows_whatever_the_recipe_says(browser, tmp_path):
+    page = opened(browser, write(conv(tmp_path, gates=("plain", "highway:bias=-4,kernel=1"), seeds=(0,)))[0], width=375)
+    terms = page.locator(".columns dl").evaluate_all(
+        "lists => Object.fromEntries(lists.flatMap(l => [...l.querySelectorAll('dt')].map("
+        "t => [t.innerText, t.nextElementSibling.innerText])))"
+    )
+    shown = {"augment": "crop, flip", "preprocess": "pixel", "bias rate": "2", "milestones": "none"}
+    assert shown | {"nesterov": "no", "decay on": "weights"} == {
+        key: terms[key] for key in [*shown, "nesterov", "decay on"]
+    }
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("caption").inner_text() == "One seed, at the best learning rate"
+    column = page.locator("tbody th").last
+    assert column.inner_text() == "highway:bias=-4,kernel=1"
+    assert column.bounding_box()["width"] < 375 / 2, "a long name leaves room for numbers"
+    page.close()
 
 
 def test_query_reads_all_three_views(study):

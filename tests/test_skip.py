@@ -200,3 +200,42 @@ def test_a_compiled_graph_is_not_broken_by_a_block(gate):
     x = inputs("vector")
     exported = torch.export.export(block, (x,)).module()
     torch.testing.assert_close(exported(x), block(x))
+
+
+@pytest.mark.parametrize("gate", ["residual", "highway", "constant"])
+def test_a_body_that_changes_the_shape_needs_a_shortcut(gate):
+    block = Skip(gate, nn.Linear(8, 4))
+    with pytest.raises(ValueError) as error:
+        block(torch.randn(2, 8))
+    assert "must give its body's output shape, (2, 4); this one gives (2, 8)" in str(error.value)
+    assert "shortcut='A'" in str(error.value)
+    assert Skip("plain", nn.Linear(8, 4))(torch.randn(2, 8)).shape == (2, 4)
+
+
+def test_a_shape_that_torch_would_broadcast_is_refused_too():
+    with pytest.raises(ValueError, match=r"output shape, \(2, 1\); this one gives \(2, 8\)"):
+        Residual(nn.Linear(8, 1))(torch.randn(2, 8))
+
+
+@pytest.mark.parametrize("name", ["B", "C", "A"])
+def test_a_shortcut_is_named_as_a_gate_is(name):
+    wide = 4 if name != "A" else 12
+    block = Residual(nn.Linear(8, wide), name)
+    x = torch.randn(2, 8)
+    torch.testing.assert_close(block(x), block.shortcut(x) + block.body(x))
+    with pytest.raises(ValueError, match="shortcut 'B' is built to fit a body"):
+        Skip(make_gate("residual", site(nn.Linear(8, 8))), None, "B")
+    with pytest.raises(ValueError, match="shortcut"):
+        Residual(nn.Linear(8, 8), "nothing")
+
+
+@pytest.mark.parametrize("gate", ["residual", "highway"])
+def test_the_shapes_are_checked_at_no_cost_to_a_compiled_graph(gate):
+    """One graph without a break, for batches of several sizes."""
+    block = Skip(gate, body("image", 2, 4, stride=2), "B")
+    explained = torch._dynamo.explain(block)(inputs("image"))
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0)
+    compiled = torch.compile(block, fullgraph=True, backend="eager", dynamic=True)
+    for batch in (2, 3, 5):
+        x = inputs("image", batch=batch)
+        torch.testing.assert_close(compiled(x), block(x))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from skipway.report.findings import differ, pays_until, reach
+from skipway.report.findings import differ, pays_until, reach, worse
 from skipway.report.numbers import percent, plus_minus, rounded
 from skipway.report.summary import Group, Mean, Summary
 from skipway.report.verdict import verdict
@@ -66,8 +66,10 @@ def test_digits_plain_stops_at_50_and_not_at_20():
 
 def test_digits_stop_is_not_overfitting_and_says_how_much_of_the_training_data_is_wrong():
     text = sentence(digits(), "not overfitting")
-    assert "at depth 50 plain gets 24.0 % of it wrong, at depth 5 0.0 %" in text
-    assert "same holds" not in text
+    assert "With plain, depth makes the error on the training data itself worse: 0.0 ± 1.0 % at depth 5" in text
+    assert "24.0 ± 1.0 % at depth 100" in text
+    assert "degradation" not in text, "nets that have stopped are worse off than that"
+    assert "With residual it does not: 0.0 ± 1.0 %" in sentence(digits(), "With residual")
 
 
 def test_digits_skips_go_on_to_the_deepest():
@@ -119,25 +121,78 @@ def test_one_seed_is_called_one_seed():
     assert not any("paying" in text or "still pays" in text for text in verdict(summary(*nets)))
 
 
-def test_degradation_without_a_stop():
-    """The CIFAR study of He et al. in small: plain-56 trains, but worse than plain-20."""
-    errors = {20: Mean(0.69, 0.01, 3), 56: Mean(0.82, 0.01, 3)}
-    nets = [group("plain", 20, 1.90, 0.7, 0.01, train_error=errors[20])]
-    nets += [replace(group("plain", 56, 2.15, 0.8, 0.01, train_error=errors[56]), train_loss=Mean(2.15, 0.02, 3))]
-    nets[0] = replace(nets[0], train_loss=Mean(1.90, 0.02, 3))
-    text = sentence(summary(*nets), "still train at depth 56", "worse than at depth 20")
-    assert "82.0 %" in text
-    assert "69.0 %" in text
-    assert "at depth 56 plain gets 82.0 % of it wrong, at depth 20 69.0 %" in sentence(
-        summary(*nets), "not overfitting"
-    )
+def cifar(std: float | None = 0.006, **late) -> Summary:
+    """A short study on CIFAR-10 of the nets of He et al.: training errors of 300 steps."""
+    errors = {("plain", 20): 0.69, ("plain", 56): 0.82, ("residual", 20): 0.63, ("residual", 56): 0.70}
+    errors |= {("highway", 20): 0.65, ("highway", 56): 0.64}
+    n = 3 if std else 1
+    nets = [
+        replace(
+            group(gate, depth, 1.0, error - 0.2, std, train_error=Mean(error, std, n)),
+            train_loss=Mean(2.8 * error - 0.1, 0.02 if std else None, n),
+            **late.get(f"{gate}_{depth}", {}),
+        )
+        for (gate, depth), error in errors.items()
+    ]
+    return summary(*nets)
+
+
+def test_degradation_shows_in_the_training_error():
+    """Plain-56 trains, but fits its training data worse than plain-20; residual-56 by less, highway-56 not at all."""
+    text = sentence(cifar(), "still train at depth 56", "plain")
+    assert "but worse than at depth 20: training loss 2.2 against 1.8" in text
+    text = sentence(cifar(), "With plain, depth makes the error on the training data itself worse")
+    assert "worse: 69.0 ± 0.6 % at depth 20, 82.0 ± 0.6 % at depth 56." in text
+    assert "that is the degradation problem, not overfitting" in text
+    text = sentence(cifar(), "With residual")
+    assert "it gets worse too, but by less: 63.0 ± 0.6 % at depth 20, 70.0 ± 0.6 % at depth 56" in text
+    assert "(7.0 points against 13.0 with plain)" in text
+    assert "With highway it does not: 65.0 ± 0.6 % at depth 20, 64.0 ± 0.6 % at depth 56." in text
+
+
+def test_degradation_from_one_seed_says_so():
+    text = sentence(cifar(None), "the degradation problem")
+    assert "82.0 % at depth 56 (one seed, so how much of that is chance cannot be told)" in text
+
+
+def test_degradation_within_the_spread_of_the_seeds_is_none():
+    assert not any("depth makes" in text for text in verdict(cifar(0.12)))
+
+
+def test_degradation_that_only_the_last_batches_show():
+    """Final weights whose error scatters, as after a few hundred steps with batch norm; the batches' does not."""
+    late = {
+        f"plain_{depth}": {
+            "train_error": Mean(0.8, 0.1, 3),
+            "late_error": Mean(error, 0.01, 3),
+            "late_steps": 50,
+        }
+        for depth, error in ((20, 0.69), (56, 0.82))
+    }
+    found = cifar(**late)
+    found = summary(*(net for net in found.groups if net.gate == "plain"))
+    text = sentence(found, "the degradation problem")
+    assert "the error on the training batches of the last 50 steps worse: 69.0 ± 1.0 % at depth 20" in text
+
+
+def test_nets_that_guess_do_not_degrade():
+    nets = [group("plain", depth, 2.3, 0.9, None, train_error=Mean(error)) for depth, error in ((20, 0.87), (56, 0.9))]
+    assert not any("depth makes" in text for text in verdict(summary(*nets)))
+
+
+def test_unequal_spreads_do_not_hide_that_every_seed_does_worse():
+    """Depth makes nets scatter, which makes a t test on three of them half blind; ranks are not."""
+    shallow, deep = Mean(0.69, 0.01, 3, low=0.68, high=0.70), Mean(0.82, 0.08, 3, low=0.74, high=0.90)
+    assert differ(deep, shallow) is False
+    assert worse(deep, shallow, least=0.01)
+    assert not worse(replace(deep, low=0.69), shallow, least=0.01)
+    assert not worse(shallow, deep, least=0.01)
 
 
 def test_nets_at_chance_do_not_train_even_without_a_shallower_one():
     found = summary(group("plain", 100, 2.30, 0.9, train_error=Mean(0.89, 0.01, 3)))
-    assert "do not train at depth 100: they get 89.0 % of their training data wrong" in sentence(
-        found, "The plain nets"
-    )
+    text = sentence(found, "The plain nets")
+    assert "do not train at depth 100, the only depth studied: they get 89.0 % of their training data wrong" in text
     assert not any("overfitting" in text for text in verdict(found))
 
 
@@ -153,7 +208,40 @@ def test_divergence_is_a_stop_with_its_reason():
 
 def test_everything_diverged():
     found = summary(diverged("mine:strength=2", 5), diverged("mine:strength=2", 50))
-    assert "do not train at depth 5" in sentence(found, "The mine:strength=2 nets")
+    text = sentence(found, "The mine:strength=2 nets")
+    assert "do not train at any depth: at depth 5 and 50 they diverged at every learning rate" in text
+    assert "nothing here shows that depth is the reason" in sentence(found, "No net of this study trains")
+    assert not any("stop" in text for text in verdict(found))
+
+
+def test_one_depth_at_which_nothing_trains_is_not_where_anything_stops():
+    nets = [
+        diverged("plain", 50),
+        group("residual", 50, 2.30, 0.9, train_error=Mean(0.89, 0.01, 3), gradient_ratio=1.0),
+    ]
+    found = summary(*nets)
+    assert "do not train at depth 50, the only depth studied: they diverged" in sentence(found, "The plain nets")
+    text = sentence(found, "The residual nets", "the only depth studied")
+    assert "do not train at depth 50, the only depth studied: they get 89.0 %" in text
+    assert "0 times its size" in sentence(found, "not the reason"), "said of the net that did not diverge"
+    assert "has one depth, 50: it says nothing of what more or less depth would do" in sentence(found, "one depth")
+    assert not any("stop" in text or "overfitting" in text for text in verdict(found))
+
+
+def test_one_depth_at_which_plain_does_not_train_is_compared_all_the_same():
+    nets = [group("plain", 50, 2.30, 0.9, train_error=Mean(0.89, 0.01, 3)), group("residual", 50, 0.01)]
+    text = sentence(summary(*nets), "where the plain nets do not train, test errors are")
+    assert text.endswith("residual is better than plain beyond the spread of 3 seeds.")
+
+
+def test_at_a_depth_without_blocks_gates_are_not_compared():
+    nets = [group(gate, 1, 0.3, error, blocks=0) for gate, error in (("plain", 0.05), ("residual", 0.02))]
+    deeper = [group(gate, 5, 0.01, blocks=4) for gate in ("plain", "residual")]
+    found = summary(*nets, *deeper)
+    assert "whatever differs there between gates is not their doing" in sentence(found, "At depth 1 a net has no block")
+    assert not any("At depth 1, where plain trains too" in text for text in verdict(found))
+    assert sentence(found, "test errors are").startswith("At depth 5, where plain trains too")
+    assert not any("no block" in text for text in verdict(summary(*deeper)))
 
 
 def test_a_deeper_net_that_trains_again_is_not_hidden():
@@ -194,6 +282,7 @@ def test_a_study_that_does_not_classify():
     found = summary(*nets, info={"data": {}})
     assert "stop training at depth 50" in sentence(found, "The plain nets")
     assert sentence(found, "not overfitting").endswith("does worse on what it is trained on.")
+    assert not any("error" in text for text in verdict(found))
     assert not any("guessing" in text for text in verdict(found))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from skipway.gates import Gate, Site, make_gate
+from skipway.shortcuts import make_shortcut
 
 
 class Skip(nn.Module):
@@ -20,7 +21,8 @@ class Skip(nn.Module):
     Args:
         gate: a `Gate`, or a specification such as ``"highway:bias=-4"`` that is built to fit the body.
         body: F, any module. Subclasses may leave it out and override `transform`.
-        shortcut: S; None is the identity. Subclasses may override `carry` instead.
+        shortcut: S: a module, or the specification of one, ``"A"``, ``"B"`` or ``"C"``, that is built to fit the
+            body; None is the identity. It gives the shape that the body gives. Subclasses may override `carry` instead.
         pre: what comes before both branches and the gate, such as the shared BN-ReLU of pre-activation.
         post: what comes after the sum, such as the ReLU of the original residual block.
         features: units or channels of the input, where the body's layers do not tell the gate.
@@ -29,26 +31,26 @@ class Skip(nn.Module):
     (batch, channels, *space) for convolutional ones.
 
     Raises:
-        ValueError: if a gate's specification is unknown or does not fit the body.
+        ValueError: if a gate's or a shortcut's specification is unknown or does not fit the body; in a forward pass, if
+            body and shortcut give different shapes.
     """
 
     def __init__(
         self,
         gate: Gate | str,
         body: nn.Module | None = None,
-        shortcut: nn.Module | None = None,
+        shortcut: nn.Module | str | None = None,
         *,
         pre: nn.Module | None = None,
         post: nn.Module | None = None,
         features: int | None = None,
     ) -> None:
         super().__init__()
+        # Shortcut before gate, as the nets draw their weights.
+        if isinstance(shortcut, str):
+            shortcut = make_shortcut(shortcut, _site(f"shortcut {shortcut!r}", body, features))
         if isinstance(gate, str):
-            if body is None:
-                raise ValueError(
-                    f"gate {gate!r} is built to fit a body; give the body, or a gate that is built already."
-                )
-            gate = make_gate(gate, Site.of(body, features=features))
+            gate = make_gate(gate, _site(f"gate {gate!r}", body, features))
         # Body before gate in the state dict too, as in the equation.
         self.body, self.shortcut, self.pre, self.post = body, shortcut, pre, post
         self.gate = gate
@@ -74,15 +76,18 @@ class Skip(nn.Module):
     def _interpolate(self, z: Tensor, t: Tensor | float) -> Tensor:
         if isinstance(t, float):
             return self._add(z, t, 1 - t)
-        return torch.lerp(*_alike(self.carry(z), self.transform(z), t))
+        carried, transformed = self.carry(z), self.transform(z)
+        _check_shapes(carried, transformed)
+        return torch.lerp(*_alike(carried, transformed, t))
 
     def _add(self, z: Tensor, t: Tensor | float, c: Tensor | float) -> Tensor:
         if _is(c, 0.0):
             return _times(t, self.transform(z))
         if _is(t, 0.0):
             return _times(c, self.carry(z))
-        carried = _times(c, self.carry(z))
-        return carried + _times(t, self.transform(z))
+        carried, transformed = self.carry(z), self.transform(z)
+        _check_shapes(carried, transformed)
+        return _times(c, carried) + _times(t, transformed)
 
 
 class Residual(Skip):
@@ -91,7 +96,7 @@ class Residual(Skip):
     def __init__(
         self,
         body: nn.Module,
-        shortcut: nn.Module | None = None,
+        shortcut: nn.Module | str | None = None,
         *,
         pre: nn.Module | None = None,
         post: nn.Module | None = None,
@@ -105,7 +110,7 @@ class Highway(Skip):
 
     Args:
         body: F, any module.
-        shortcut: S; None is the identity.
+        shortcut: S, as in `Skip`.
         gate_bias: b at the start. The papers' range is -1 to -10; deeper nets want lower: about -ln(number of blocks).
         pre: as in `Skip`.
         post: as in `Skip`.
@@ -115,7 +120,7 @@ class Highway(Skip):
     def __init__(
         self,
         body: nn.Module,
-        shortcut: nn.Module | None = None,
+        shortcut: nn.Module | str | None = None,
         *,
         gate_bias: float = -2.0,
         pre: nn.Module | None = None,
@@ -123,6 +128,25 @@ class Highway(Skip):
         features: int | None = None,
     ) -> None:
         super().__init__(f"highway:bias={gate_bias}", body, shortcut, pre=pre, post=post, features=features)
+
+
+def _site(what: str, body: nn.Module | None, features: int | None) -> Site:
+    if body is None:
+        raise ValueError(f"{what} is built to fit a body; give the body, or a module that is built already.")
+    return Site.of(body, features=features)
+
+
+def _check_shapes(carried: Tensor, transformed: Tensor) -> None:
+    """Refuse branches that torch could not add, or would add by broadcasting one over the other.
+
+    Where a graph is traced with fx, shapes are not known and the comparison is no bool: nothing is refused then.
+    """
+    if (carried.shape != transformed.shape) is True:
+        raise ValueError(
+            f"a block's shortcut must give its body's output shape, {tuple(transformed.shape)}; this one gives "
+            f"{tuple(carried.shape)}. Where the body changes the shape, give shortcut='A' (subsample, pad with zeros), "
+            "'B' or 'C' (project), or a module of your own; or use gate 'plain', which needs none."
+        )
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:

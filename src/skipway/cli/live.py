@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from skipway.data.splits import Data
+from skipway.report.files import run_info
 from skipway.rundir import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
@@ -69,7 +70,7 @@ class StudyState(Watch):
         pair = self._pair(stack)
         pair.finished += len(stack.cells)
         for cell, identifier in zip(stack.cells, stack.ids, strict=True):
-            info = self._study.run(identifier).info()
+            info = run_info(self._study.run(identifier))
             loss = info["metrics"]["validation_loss"]
             if info["status"] != "done":
                 pair.diverged += 1

@@ -57,9 +57,11 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> No
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console = Console()
+    console = Console(markup=False)  # a gate's or a folder's name may hold brackets
     if not console.is_terminal:
-        console = Console(width=sum(max(len(_cell(r[i])) for r in [columns, *rows]) + 2 for i in range(len(columns))))
+        console = Console(
+            markup=False, width=sum(max(len(_cell(r[i])) for r in [columns, *rows]) + 2 for i in range(len(columns)))
+        )
     console.print(table)
     console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", style="dim")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from skipway.cli.main import DONE, FAILED
+from skipway.report.numbers import counted
 from skipway.report.summary import summarise
 from skipway.report.table import markdown, table
 from skipway.report.verdict import verdict
@@ -31,7 +32,7 @@ def show(folder: Path) -> int:
         console.print(f"• {sentence}", highlight=False, markup=False)
     for reason in sorted(set(info["failures"].values())):
         count = sum(other == reason for other in info["failures"].values())
-        console.print(f"[bold red]{count} cells failed:[/] ", end="")
+        console.print(f"[bold red]{counted(count, 'training')} failed:[/] ", end="")
         console.print(reason, markup=False)
     report, *pictures = _write(study)
     console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)

@@ -29,7 +29,8 @@ class StudyCommand:
     config: Path | None = None
     """A study.json or run.json whose settings to take; flags replace them one by one."""
     named: Annotated[str | None, tyro.conf.arg(name="recipe")] = None
-    """A recipe by name: dense. Flags replace its fields one by one."""
+    """A recipe by name, in place of the body's own: dense, he2015, he2015-110, highway-mnist, highway-cifar.
+    Flags replace its fields one by one."""
     out: Path | None = None
     """The study's directory; studies/<data>-<body> if not given."""
     workers: int | None = None
@@ -81,17 +82,26 @@ def parse(arguments: Sequence[str]) -> StudyCommand:
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--config", "--recipe", "--steps", "--epochs"):
+    for flag in ("--config", "--body", "--recipe", "--steps", "--epochs"):
         early.add_argument(flag)
     found, _ = early.parse_known_args([*arguments])
     if found.steps and found.epochs:
         raise ValueError(f"--steps {found.steps} and --epochs {found.epochs} were given; give one of them.")
-    base = _from_file(Path(found.config)) if found.config else StudyConfig()
+    base = _from_file(Path(found.config)) if found.config else _of_body(found.body)
     recipe = RECIPES[found.recipe] if found.recipe else base.recipe
     if found.steps:
         recipe = replace(recipe, epochs=None)
     default = StudyCommand(settings=replace(base, recipe=recipe))
     return tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
+
+
+def _of_body(body: str | None) -> StudyConfig:
+    if body is None:
+        return StudyConfig()
+    # The nets need torch; help and a study of dense nets begin without it.
+    from skipway.studies.defaults import default_config
+
+    return default_config(body)
 
 
 def _from_file(path: Path) -> StudyConfig:

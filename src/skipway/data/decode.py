@@ -43,11 +43,12 @@ class Size(NamedTuple):
     where: str
 
 
-def decode(dataset: Mapping[str, Any]) -> Given:
+def decode(dataset: Mapping[str, Any], label: str | None = None) -> Given:
     """Decode and check all splits of a dataset.
 
     Args:
         dataset: a `datasets.DatasetDict`.
+        label: the column of class labels, where there are several.
 
     Returns:
         Its splits, (N, C, H, W): C is 1 where every image is grey, otherwise 3.
@@ -56,7 +57,8 @@ def decode(dataset: Mapping[str, Any]) -> Given:
         ValueError: if splits or columns are missing or ambiguous, or a row or the whole breaks a rule.
     """
     chosen = choose_splits(dataset)
-    columns = find_columns(dataset["train"].features)
+    _check_folders(dataset["train"])
+    columns = find_columns(dataset["train"].features, label)
     labels = {name: _labels(dataset[source], columns, source) for name, source in chosen.items()}
     _check_classes(labels, chosen, columns.classes)
     size = _first_size(dataset["train"], columns)
@@ -82,8 +84,8 @@ def choose_splits(found: Iterable[str]) -> dict[str, str]:
     raise ValueError(f"there is no test split; found: {', '.join(names)}. The rule: {rule}.")
 
 
-def find_columns(features: Mapping[str, Any]) -> Columns:
-    """The one column of images and the one column of class labels.
+def find_columns(features: Mapping[str, Any], label: str | None = None) -> Columns:
+    """The one column of images and the one column of class labels, or that of the labels which is asked for.
 
     Raises:
         ValueError: if there is none, or more than one, of either; the message lists the columns.
@@ -92,15 +94,43 @@ def find_columns(features: Mapping[str, Any]) -> Columns:
 
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    for what, found in (("Image", images), ("ClassLabel", labels)):
-        if len(found) != 1:
-            listing = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
-            count = f"are {len(found)} {what} columns" if found else f"is no {what} column"
-            valid = "" if found else " Image files need the layout train/CLASS/FILE with two classes or more."
-            raise ValueError(
-                f"there {count}; columns: {listing}. The rule: one Image column and one ClassLabel column.{valid}"
-            )
-    return Columns(images[0], labels[0], tuple(features[labels[0]].names))
+    listing = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+    rule = "The rule: one Image column and one ClassLabel column."
+    if len(images) != 1:
+        raise ValueError(f"{_there_are(images, 'Image')}; columns: {listing}. {rule}")
+    if not labels:
+        layout = "Image files need the layout train/CLASS/FILE with two classes or more."
+        raise ValueError(f"{_there_are(labels, 'ClassLabel')}; columns: {listing}. {rule} {layout}")
+    ways = " or ".join(f"':label={name}'" for name in labels)
+    if label is None and len(labels) > 1:
+        raise ValueError(
+            f"{_there_are(labels, 'ClassLabel')}; columns: {listing}. {rule} "
+            f"Choose by writing {ways} behind the data set's name or folder."
+        )
+    if label is not None and label not in labels:
+        raise ValueError(f"':label={label}' names no ClassLabel column; columns: {listing}. Valid: {ways}.")
+    chosen = label or labels[0]
+    return Columns(images[0], chosen, tuple(features[chosen].names))
+
+
+def _there_are(found: list[str], what: str) -> str:
+    return f"there are {len(found)} {what} columns" if found else f"there is no {what} column"
+
+
+def _check_folders(train: Any) -> None:
+    """Refuse image files that are all in one folder; `datasets` makes a label column of two folders or more."""
+    import datasets
+
+    (image, feature), *others = train.features.items()
+    if others or not isinstance(feature, datasets.Image):
+        return
+    paths = [cell["path"] for cell in _encoded(train, image)[:][image] if cell]
+    folders = {Path(path).parent.name for path in paths if path}
+    if len(folders) == 1 and folders != {""}:
+        raise ValueError(
+            f"every train row is of one class, {folders.pop()!r}; a classifier needs two classes or more. "
+            "Image files need the layout train/CLASS/FILE."
+        )
 
 
 def _kind(feature: Any) -> str:
@@ -114,6 +144,11 @@ def _labels(dataset: Any, columns: Columns, split: str) -> Tensor:
     labels = dataset.select_columns([columns.label])[:][columns.label]
     if not labels:
         raise ValueError(f"the {split} split has no rows; it needs images of every class.")
+    if all(label is None for label in labels):
+        raise ValueError(
+            f"no row of the {split} split has a label; every row needs one. Image files have it from the layout "
+            f"{split}/CLASS/FILE with two classes or more in the {split} split."
+        )
     count = len(columns.classes)
     for row, label in enumerate(labels):
         if label is None or label == -1:
@@ -152,7 +187,7 @@ def _check_classes(labels: Mapping[str, Tensor], chosen: Mapping[str, str], clas
 
 def _first_size(dataset: Any, columns: Columns) -> Size:
     """The size of the first train image."""
-    rows = _encoded(dataset, columns)
+    rows = _encoded(dataset, columns.image)
     height, width = _pixels(rows[0][columns.image], "train row 0").shape[:2]
     return Size(height, width, "train row 0")
 
@@ -162,17 +197,17 @@ def _images(dataset: Any, columns: Columns, split: str, size: Size) -> Tensor:
     workers = os.cpu_count() or 1 if size.height * size.width >= _PIXELS_WORTH_THREADS else 1
     task = partial(_decode_chunk, split=split, size=size)
     with ThreadPoolExecutor(workers) as pool:
-        chunks = pool.map(task, *zip(*_chunks(_encoded(dataset, columns), columns.image), strict=True))
+        chunks = pool.map(task, *zip(*_chunks(_encoded(dataset, columns.image), columns.image), strict=True))
         pixels = np.concatenate(_same_channels(list(chunks)))
     tensor = torch.from_numpy(pixels)
     return tensor[:, None] if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2).contiguous()
 
 
-def _encoded(dataset: Any, columns: Columns) -> Any:
-    """The dataset with its images as `{"bytes": ..., "path": ...}`, undecoded."""
+def _encoded(dataset: Any, image: str) -> Any:
+    """The dataset's column of images, as `{"bytes": ..., "path": ...}`, undecoded."""
     import datasets
 
-    return dataset.select_columns([columns.image]).cast_column(columns.image, datasets.Image(decode=False))
+    return dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False))
 
 
 def _chunks(encoded: Any, image: str) -> Iterator[tuple[int, list[Any]]]:
@@ -206,6 +241,7 @@ def _same_channels(arrays: list[np.ndarray]) -> list[np.ndarray]:
 def _pixels(cell: Any, where: str) -> np.ndarray:
     """One image, uint8: (H, W) if it is grey, otherwise RGB, (H, W, 3); transparency is dropped."""
     import datasets
+    from PIL import UnidentifiedImageError
 
     where += _file(cell)
     content = _content(cell)
@@ -223,6 +259,10 @@ def _pixels(cell: Any, where: str) -> np.ndarray:
         if "transparency" in image.info:  # Pillow warns where a palette with transparency goes straight to RGB
             image = image.convert("RGBA")
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except UnidentifiedImageError as error:  # its text has nothing but the address of the bytes
+        raise ValueError(
+            f"{where}: the image cannot be read: its bytes are damaged or of no known format. {_READABLE}"
+        ) from error
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error and others
         raise ValueError(f"{where}: the image cannot be read: {error}. {_READABLE}") from error
 

@@ -21,10 +21,15 @@ from skipway.data import cache
 from skipway.data.splits import Data, Given, Split, fingerprint, hold_out, hold_out_exactly
 
 DIGITS = "digits"
-ALIASES = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
+ALIASES = {
+    "mnist": "ylecun/mnist",
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100:label=fine_label",  # its 100 classes; coarse_label has 20
+}
 WAYS = (
     f"'{DIGITS}' (ships with scikit-learn, works offline); a folder of parquet or image files (works offline); "
-    f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}"
+    f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}; "
+    "where a data set has several columns of class labels, ':label=COLUMN' behind it chooses one"
 )
 _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
 _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
@@ -35,7 +40,8 @@ def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed:
 
     Args:
         source: `digits`; or a folder (parquet in the Hub's layout, or train/CLASS/FILE and test/CLASS/FILE); or a Hub
-            name, `owner/name` or `owner/name:configuration`, or `mnist` or `cifar10` for short.
+            name, `owner/name` or `owner/name:configuration`, or `mnist`, `cifar10` or `cifar100` for short. Behind a
+            folder or a Hub name, `:label=COLUMN` chooses among several columns of class labels.
         validation: the share of train to hold out for validation, where the source has no validation split of its own.
         split_seed: decides which samples that share is.
 
@@ -65,16 +71,30 @@ def _find(source: str | os.PathLike[str]) -> tuple[str, Given]:
     text = os.fspath(source)
     if text == DIGITS:
         return text, cache.recall(cache.Key(DIGITS, DIGITS, f"seed {_DIGITS_SEED}"), read_digits)
-    folder = Path(text).expanduser()
+    place, label = _parts(text)
+    folder = Path(place).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return folder.name, cache.recall(_folder_key(folder), partial(read_folder, folder))
-    hub = _HUB_NAME.fullmatch(ALIASES.get(text, text))
+        return _with_label(folder.name, label), cache.recall(
+            _folder_key(folder, label), partial(read_folder, folder, label)
+        )
+    place, usual_label = _parts(ALIASES.get(place, place))
+    hub = _HUB_NAME.fullmatch(place)
     if hub is None or isinstance(source, os.PathLike):
         near = difflib.get_close_matches(text, [DIGITS, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no folder {text!r}, and it is no data set's name.{hint} Valid: {WAYS}.")
-    return text, _from_hub(hub["name"], hub["config"])
+    return text, _from_hub(hub["name"], hub["config"], label or usual_label)
+
+
+def _parts(source: str) -> tuple[str, str | None]:
+    """A source without `:label=COLUMN`, and that column."""
+    place, _, label = source.partition(":label=")
+    return place, label or None
+
+
+def _with_label(place: str, label: str | None) -> str:
+    return f"{place}:label={label}" if label else place
 
 
 def read_digits() -> Given:
@@ -96,8 +116,8 @@ def read_digits() -> Given:
     return Given(classes, scale, splits, fingerprint(classes, scale, splits))
 
 
-def read_folder(folder: Path) -> Given:
-    """Decode a folder that `datasets.load_dataset` understands."""
+def read_folder(folder: Path, label: str | None = None) -> Given:
+    """Decode a folder that `datasets.load_dataset` understands; `label`: which of several label columns."""
     from datasets import load_dataset
 
     from skipway.data.decode import decode
@@ -113,12 +133,12 @@ def read_folder(folder: Path) -> Given:
                 "(train-*.parquet, test-*.parquet), or image files as train/CLASS/FILE and test/CLASS/FILE."
             ) from error
         try:
-            return decode(dataset)
+            return decode(dataset, label)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
 
 
-def _folder_key(folder: Path) -> cache.Key:
+def _folder_key(folder: Path, label: str | None) -> cache.Key:
     """A folder's state is every file's name, size and time of change; hidden files are not data."""
     state = []
     for path in sorted(folder.rglob("*")):
@@ -126,12 +146,12 @@ def _folder_key(folder: Path) -> cache.Key:
         if path.is_file() and not any(part.startswith(".") for part in parts):
             about = path.stat()
             state.append(f"{'/'.join(parts)} {about.st_size} {about.st_mtime_ns}")
-    return cache.Key(folder.name, f"folder {folder}", "\n".join(state))
+    return cache.Key(folder.name, _with_label(f"folder {folder}", label), "\n".join(state))
 
 
-def _from_hub(name: str, config: str | None) -> Given:
+def _from_hub(name: str, config: str | None, label: str | None) -> Given:
     """A Hub data set at its present commit; where the Hub cannot be asked, as it was last decoded here."""
-    asked = f"{name}:{config}" if config else name
+    asked = _with_label(f"{name}:{config}" if config else name, label)
     origin = f"hub {asked}"
     try:
         commit = _commit(name)
@@ -142,7 +162,7 @@ def _from_hub(name: str, config: str | None) -> Given:
         if not _offline_by_choice():
             raise _unreachable(asked, error) from error
         commit = None  # load_dataset can still find what the Hugging Face cache holds
-    return cache.recall(cache.Key(asked, origin, commit or ""), partial(read_hub, name, config, commit))
+    return cache.recall(cache.Key(asked, origin, commit or ""), partial(read_hub, name, config, commit, label))
 
 
 @contextmanager
@@ -159,8 +179,8 @@ def _no_progress_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def read_hub(name: str, config: str | None, commit: str | None) -> Given:
-    """Decode a Hub data set at a commit (None: whichever is at hand)."""
+def read_hub(name: str, config: str | None, commit: str | None, label: str | None = None) -> Given:
+    """Decode a Hub data set at a commit (None: whichever is at hand); `label`: which of several label columns."""
     from datasets import load_dataset
 
     from skipway.data.decode import decode
@@ -171,7 +191,7 @@ def read_hub(name: str, config: str | None, commit: str | None) -> Given:
     except Exception as error:  # OSError, ValueError, RuntimeError, by what went wrong
         raise _unreachable(asked, error) from error
     try:
-        return decode(dataset)
+        return decode(dataset, label)
     except ValueError as error:
         raise ValueError(f"{asked}: {error}") from error
 

@@ -11,11 +11,12 @@ from typing import cast
 from torch import Tensor, nn
 
 from skipway.gates import Site, layers_of
+from skipway.nets.relu import ReLU
 from skipway.nets.stack import named
 from skipway.registry import Registry
 from skipway.shortcuts import Shortcut, make_shortcut
 
-_EXPANSION = 4  # a bottleneck's output has so many times the channels of its 3x3 convolution
+EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ ORDERS.add("relu-pre", Order(before=("relu",), after=("bn",)))
 ORDERS.add("pre", Order(before=("bn", "relu")))
 
 
-def conv(channels: int, out: int, kernel: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+def conv(channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution that keeps the size up to its stride; He's normal initialisation by fan-out, std sqrt(2 / k k out).
 
     The bias, by default left out since a batch norm follows, starts at 0.
     """
-    layer = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, bias=bias)
+    layer = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -65,7 +66,7 @@ def basic_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]:
 
 def bottleneck_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]:
     """The 1x1, 3x3 and 1x1 convolutions of a bottleneck; the stride is the 3x3's, so that no pixel goes unseen."""
-    return [conv(channels, planes, 1), conv(planes, planes, 3, stride=stride), conv(planes, planes * _EXPANSION, 1)]
+    return [conv(channels, planes, 1), conv(planes, planes, 3, stride=stride), conv(planes, planes * EXPANSION, 1)]
 
 
 def activations(kinds: Sequence[str], channels: int) -> list[nn.Module]:
@@ -76,7 +77,7 @@ def activations(kinds: Sequence[str], channels: int) -> list[nn.Module]:
     """
     follows = [False, *(kind == "bn" for kind in kinds)]
     return [
-        nn.BatchNorm2d(channels) if kind == "bn" else nn.ReLU(inplace=after_bn)
+        nn.BatchNorm2d(channels) if kind == "bn" else ReLU(inplace=after_bn)
         for kind, after_bn in zip(kinds, follows, strict=False)
     ]
 
@@ -101,22 +102,30 @@ def make_body(convs: Sequence[nn.Conv2d], order: Order, *, shares_first: bool) -
     return numbered([*parts, convs[-1], *activations(order.after, convs[-1].out_channels)])
 
 
-def zero_last(body: nn.Sequential) -> None:
-    """Start a block as its shortcut: the last batch norm's weight, or the last convolution's, starts at 0.
+def start_as_shortcuts(bodies: Iterable[nn.Sequential], *, plain: bool) -> None:
+    """Start blocks as their shortcuts: the last batch norm's weight, or the last convolution's, starts at 0.
 
-    For the batch norm see Goyal et al. 2017 (arXiv 1706.02677, section 5.1). Where the body ends in its convolution, it
+    For the batch norm see Goyal et al. 2017 (arXiv 1706.02677, section 5.1). Where a body ends in its convolution, it
     is that one, since the batch norm before it has a ReLU after it, through which a weight of 0 would pass no gradient.
 
+    Args:
+        bodies: F of the blocks.
+        plain: whether the blocks have no shortcuts.
+
     Raises:
-        ValueError: if the body ends in a ReLU.
+        ValueError: if there are no shortcuts, or if a body ends in a ReLU.
     """
-    last = body[-1]
-    if isinstance(last, nn.ReLU):
+    if plain:
         raise ValueError(
-            "zero_init starts the last layer of each body at 0, and a ReLU after it passes no gradient there: "
-            "use an order whose body does not end in a ReLU (any but relu-before)."
+            "zero_init starts each block as its shortcut, and plain nets have none: leave one of them out."
         )
-    nn.init.zeros_(cast(Tensor, last.weight))
+    for last in (body[-1] for body in bodies):
+        if isinstance(last, nn.ReLU):
+            raise ValueError(
+                "zero_init starts the last layer of each body at 0, and a ReLU after it passes no gradient there: "
+                "use an order whose body does not end in a ReLU (any but relu-before)."
+            )
+        nn.init.zeros_(cast(Tensor, last.weight))
 
 
 def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
@@ -138,7 +147,7 @@ def numbered(parts: Iterable[nn.Module]) -> nn.Sequential:
     counts: Counter[str] = Counter()
     modules: dict[str, nn.Module] = {}
     for part in parts:
-        kind = {nn.Conv2d: "conv", nn.BatchNorm2d: "bn", nn.ReLU: "relu"}[type(part)]
+        kind = {nn.Conv2d: "conv", nn.BatchNorm2d: "bn", ReLU: "relu"}[type(part)]
         counts[kind] += 1
         modules[f"{kind}{counts[kind]}"] = part
     return named(**modules)

@@ -26,9 +26,9 @@ from skipway.nets.blocks import (
     conv,
     make_body,
     make_way,
-    zero_last,
+    start_as_shortcuts,
 )
-from skipway.nets.family import Family, NetName
+from skipway.nets.family import Family, Names, NetName, gate_of, word_of
 from skipway.nets.stack import SkipNet, make_skips, named
 from skipway.registry import Spec, UnknownNameError
 from skipway.skip import Skip
@@ -71,7 +71,7 @@ def cifar_net(
         block: `basic`, `bottleneck`, or `auto`: bottlenecks where the order is `pre` and the depth 9n + 2 from 164 on.
         stem: `small` is a 3x3 convolution; `large` a 7x7 with stride 2, then pooling with stride 2; `auto` is `large`
             above 64 pixels.
-        zero_init: start each block as its shortcut (`skipway.nets.blocks.zero_last`).
+        zero_init: start each block as its shortcut (`skipway.nets.blocks.start_as_shortcuts`).
 
     Shapes: (batch, in_channels, height, width) to (batch, num_classes), for images of any size.
 
@@ -87,7 +87,7 @@ def cifar_net(
     bodies = list(plan.bodies())
     head = _head(plan, num_classes)
     if zero_init:
-        _zero(bodies, plain)
+        start_as_shortcuts(bodies, plain=plain)
     way = shortcut if shortcut != "auto" else "B" if bottleneck else "A"
     ways = [None if plain else make_way(way, body, plan.order) for body in bodies]
 
@@ -120,7 +120,7 @@ def check_depth(depth: int, order: str = "original", block: str = "auto") -> Non
 
 def net_name(gate: str, depth: int, order: str = "original", **_: Any) -> str:
     """`resnet-56`, `plain-56`, `highway-56`; in full pre-activation `preresnet-164`."""
-    return f"{'pre' if order == 'pre' else ''}{'resnet' if gate == 'residual' else gate}-{depth}"
+    return f"{'pre' if order == 'pre' else ''}{word_of(gate)}-{depth}"
 
 
 def parse_name(name: str) -> NetName | None:
@@ -129,16 +129,11 @@ def parse_name(name: str) -> NetName | None:
     if not match:
         return None
     word, depth = match["gate"], int(match["depth"])
-    if (gate := _gate(word)) in GATES:
+    if (gate := gate_of(word)) in GATES:
         return NetName(gate, depth)
-    if word.startswith("pre") and (gate := _gate(word.removeprefix("pre"))) in GATES:
+    if word.startswith("pre") and (gate := gate_of(word.removeprefix("pre"))) in GATES:
         return NetName(gate, depth, {"order": "pre"})
     return None
-
-
-def inputs(shape: tuple[int, int, int]) -> dict[str, int]:
-    """What `cifar_net` needs to know of images of a shape (channels, height, width)."""
-    return {"in_channels": shape[0], "image_size": max(shape[1:])}
 
 
 FAMILY = Family(
@@ -155,11 +150,10 @@ FAMILY = Family(
         "resnet-110",
         "preresnet-164",
     ),
-    name=net_name,
-    parse=parse_name,
+    names=Names(net_name, parse_name),
     make=cifar_net,
     check_depth=check_depth,
-    inputs=inputs,
+    inputs=lambda shape: {"in_channels": shape[0], "image_size": max(shape[1:])},
     shape=(3, 32, 32),
     recipe="he2015",
     study_depths=(20, 32, 44, 56),
@@ -182,11 +176,8 @@ class _Plan:
         return self._out(3 * self.blocks - 1)
 
     def check(self) -> None:
-        if self.stem_width < 1 or self.width < 1:
-            raise ValueError(
-                "width is the number of channels of the stem, and width times widen that of the first stage, each 1 or "
-                f"more; they are {self.stem_width} and {self.width}."
-            )
+        if self.width < 1:
+            raise ValueError(f"width times widen, the channels of the first stage, is 1 or more; it is {self.width}.")
 
     def bodies(self) -> Iterator[nn.Sequential]:
         """F of every block, in order, with fresh weights."""
@@ -238,15 +229,6 @@ def _by_kind(parts: list[nn.Module]) -> dict[str, nn.Module]:
     return {"bn" if isinstance(part, nn.BatchNorm2d) else "relu": part for part in parts}
 
 
-def _zero(bodies: list[nn.Sequential], plain: bool) -> None:
-    if plain:
-        raise ValueError(
-            "zero_init starts each block as its shortcut, and plain nets have none: leave one of them out."
-        )
-    for body in bodies:
-        zero_last(body)
-
-
 def _is_bottleneck(depth: int, order: str, block: str) -> bool:
     check_depth(depth, order, block)
     return block == "bottleneck" or (block == "auto" and _has_bottlenecks_by_default(depth, order))
@@ -269,7 +251,3 @@ def _rule(order: str, block: str) -> str:
     if block == "auto" and order == "pre":
         return f"6n + 2 from 8, or 9n + 2 from {_LEAST_BOTTLENECK}"
     return "6n + 2 with basic blocks, from 8 (block=bottleneck: 9n + 2)"
-
-
-def _gate(word: str) -> str:
-    return "residual" if word == "resnet" else word

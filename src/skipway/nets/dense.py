@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
+from skipway.nets.family import Family, template
 from skipway.nets.stack import SkipNet, make_skips, named
 from skipway.registry import UnknownNameError
 
@@ -34,15 +37,13 @@ def dense_net(
         layers: linear layers in one block. From 2 on, the last one of a block has no activation after it.
 
     Raises:
-        ValueError: if depth, width, layers or activation is out of range.
+        ValueError: if depth, layers or activation is out of range.
     """
     if activation not in _ACTIVATIONS:
         raise UnknownNameError("activation", activation, _ACTIVATIONS)
     check_depth(depth, layers)
     if width is None:
         width = PLAIN_WIDTH if gate.partition(":")[0] == "plain" else WIDTH
-    if width < 1:
-        raise ValueError(f"width is the number of units of a layer, 1 or more; it is {width}.")
     stem = named(flatten=nn.Flatten(), linear=_linear(in_features, width, activation), activation=_act(activation))
     bodies = [_body(width, activation, layers) for _ in range((depth - 1) // layers)]
     head = nn.Linear(width, num_classes)
@@ -65,6 +66,21 @@ def check_depth(depth: int, layers: int = 1) -> None:
     near = str(below) if depth < 1 else f"{below} and {below + layers}"
     rule = "a whole number from 1" if layers == 1 else f"1 + {layers} x blocks"
     raise ValueError(f"a dense net's depth is {rule}; it is {depth}. Nearest: {near}.")
+
+
+FAMILY = Family(
+    body="dense",
+    about="fully connected: a plain first layer, then gated blocks of one width, then softmax",
+    depths="any whole number from 1: the layers before the softmax layer",
+    examples=("plain-dense-50", "residual-dense-50", "highway-dense-50"),
+    names=template("{gate}-dense-{depth}"),
+    make=dense_net,
+    check_depth=check_depth,
+    inputs=lambda shape: {"in_features": math.prod(shape)},
+    shape=(1, 28, 28),
+    recipe="dense",
+    study_depths=(5, 10, 20, 50, 100),
+)
 
 
 def _body(width: int, activation: str, layers: int) -> nn.Sequential:

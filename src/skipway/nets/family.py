@@ -20,6 +20,38 @@ class NetName:
     settings: Mapping[str, Value] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Names:
+    """How a family names its nets, both ways."""
+
+    name: Callable[..., str]  # (gate's name, depth, **settings) -> the net's name; it may pass settings over
+    parse: Callable[[str], NetName | None]  # the reverse; None where a name is not of this family
+
+
+def template(form: str) -> Names:
+    """Names of one form, such as ``{gate}-dense-{depth}``; the gate of a name need not exist."""
+    pattern = re.compile(form.format(gate="(?P<gate>[a-z0-9-]+)", depth=r"(?P<depth>\d+)"))
+
+    def name(gate: str, depth: int, **_: Any) -> str:
+        return form.format(gate=gate, depth=depth)
+
+    def parse(name: str) -> NetName | None:
+        match = pattern.fullmatch(name)
+        return NetName(match["gate"], int(match["depth"])) if match else None
+
+    return Names(name, parse)
+
+
+def word_of(gate: str) -> str:
+    """What stands for a gate in the names of He et al.'s nets: theirs are ResNets."""
+    return "resnet" if gate == "residual" else gate
+
+
+def gate_of(word: str) -> str:
+    """The reverse of `word_of`."""
+    return "residual" if word == "resnet" else word
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """Nets of one body: a depth and a gate make one.
@@ -32,31 +64,36 @@ class Family:
     about: str  # one line
     depths: str  # the rule in words
     examples: tuple[str, ...]
-    name: Callable[..., str]  # (gate's name, depth, **settings) -> the net's name; it may pass settings over
-    parse: Callable[[str], NetName | None]  # the reverse; None where a name is not of this family
+    names: Names
     make: Callable[..., SkipNet]
     check_depth: Callable[..., None]  # (depth, those settings it asks for): raises ValueError with the nearest valid
     inputs: Callable[[tuple[int, int, int]], dict[str, int]]  # (channels, height, width) -> arguments of make
     shape: tuple[int, int, int]  # of the images in its papers: channels, height, width
+    classes: int = 10  # of those images
     recipe: str  # how its papers train it: a name of `skipway.training.recipe.RECIPES`
     study_depths: tuple[int, ...]  # what a study tries that is not told which
 
     def net_name(self, gate: str, depth: int, **settings: Any) -> str:
         """The name of this family's net with this gate (a name or a specification), depth and settings."""
-        return self.name(Spec.parse(gate).name, depth, **settings)
+        return self.names.name(Spec.parse(gate).name, depth, **settings)
+
+    def data_settings(self, shape: tuple[int, int, int], classes: int) -> dict[str, int]:
+        """The arguments of `make` that data decide: images of a shape (channels, height, width) in so many classes.
+
+        Raises:
+            ValueError: if the nets do not take such images.
+        """
+        channels, height, width = shape
+        check_counts(channels=channels, height=height, width=width)
+        return {**self.inputs(shape), "num_classes": classes}
 
 
-@dataclass(frozen=True)
-class Template:
-    """Names of one form, such as ``{gate}-dense-{depth}``, both ways: a family's `name` and `parse`."""
+def check_counts(**counts: int | None) -> None:
+    """Hold counts, of classes, channels, pixels and the like, to their rule; None is one that was not given.
 
-    form: str
-
-    def name(self, gate: str, depth: int, **settings: Any) -> str:
-        """The form, filled in."""
-        return self.form.format(gate=gate, depth=depth)
-
-    def parse(self, name: str) -> NetName | None:
-        """The parts of a name of this form; the gate need not exist."""
-        match = re.fullmatch(self.form.format(gate="(?P<gate>[a-z0-9-]+)", depth=r"(?P<depth>\d+)"), name)
-        return NetName(match["gate"], int(match["depth"])) if match else None
+    Raises:
+        ValueError: if one is below 1.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is a whole number from 1; it is {count}.")

@@ -1,8 +1,8 @@
 """The highway authors' convolutional nets of 2015: MNIST, 10 layers, and CIFAR, 19 layers, layer by layer as published.
 
 Srivastava et al. 2015 (arXiv 1507.06228, section 3), after the authors' configuration files. In both, `highway` starts
-from the authors' gate bias unless its specification gives another; other gates stand in its place. What their solver
-does differently for biases, `bias_parameters` tells.
+from the authors' gate bias unless its specification gives another; other gates stand in its place. How
+they were trained, the recipes `highway-mnist` and `highway-cifar` tell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import cast
 from torch import Tensor, nn
 
 from skipway.gates import Gate, Site, layers_of
-from skipway.nets.family import Family, Template
+from skipway.nets.family import Family, template
+from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet, make_skips, named
 from skipway.registry import Spec
 from skipway.skip import Skip
@@ -48,16 +49,16 @@ def mnist_net(
         width: channels of every layer; None is 32, and the paper's smaller net has 16.
 
     Raises:
-        ValueError: if the depth is not 10, or if width or image_size is too small.
+        ValueError: if the depth is not 10, or if image_size is too small.
     """
     check_mnist_depth(depth)
-    width, size = _checked_width(width), 28 if image_size is None else image_size
+    width, size = _WIDTH if width is None else width, 28 if image_size is None else image_size
     if size < _LEAST_MNIST_SIZE:
         raise ValueError(
             f"the highway authors' MNIST net takes images from {_LEAST_MNIST_SIZE} pixels; they have {size}."
         )
     first = _conv(1 if in_channels is None else in_channels, width, 5, padding=0)
-    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=nn.ReLU(inplace=True))
+    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=ReLU(inplace=True))
     bodies = [_layer(width, width) for _ in range(sum(_MNIST_STAGES))]
     linear = _linear(width * _pooled(size - 4) ** 2, num_classes, std=0.1)
     head = named(**dict(_pooling(2, 0.5).named_children()), flatten=nn.Flatten(), linear=linear)
@@ -86,10 +87,10 @@ def cifar_19_net(
     Shapes: (batch, in_channels, height, width) to (batch, num_classes), for images of any size.
 
     Raises:
-        ValueError: if the depth is not 19 or the width is below 1.
+        ValueError: if the depth is not 19.
     """
     check_cifar_19_depth(depth)
-    width = _checked_width(width)
+    width = _WIDTH if width is None else width
     widths = [round(width * times) for _, times in _CIFAR_STAGES]
     stem = named(
         dropout=nn.Dropout(0.2), **dict(_layer(3 if in_channels is None else in_channels, width).named_children())
@@ -103,15 +104,6 @@ def cifar_19_net(
     plain = [Skip("plain", layer, pre=_pooling(2, 0.2)) for layer in wider]
     blocks = [*gated[:4], plain[0], *gated[4:9], plain[1], *gated[9:], Skip("plain", last)]
     return SkipNet(stem, blocks, head)
-
-
-def bias_parameters(net: nn.Module) -> list[nn.Parameter]:
-    """The biases of linear and convolution layers, the gates' too.
-
-    The authors' solver trains them at twice the learning rate of the weights, and without weight decay.
-    """
-    biases = (layer.bias for layer in layers_of(net))
-    return [bias for bias in biases if isinstance(bias, nn.Parameter)]
 
 
 def _check_depth(depth: int, *, only: int, net: str) -> None:
@@ -145,7 +137,7 @@ def _gated(
 
 
 def _layer(channels: int, out: int, kernel: int = 3) -> nn.Sequential:
-    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=nn.ReLU(inplace=True))
+    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=ReLU(inplace=True))
 
 
 def _conv(channels: int, out: int, kernel: int, *, padding: int) -> nn.Conv2d:
@@ -179,12 +171,6 @@ def _pooled(size: int) -> int:
     return size
 
 
-def _checked_width(width: int | None) -> int:
-    if width is not None and width < 1:
-        raise ValueError(f"width is the number of channels of the first stage, 1 or more; it is {width}.")
-    return _WIDTH if width is None else width
-
-
 def _mnist_inputs(shape: tuple[int, int, int]) -> dict[str, int]:
     channels, height, width = shape
     if height != width:
@@ -197,8 +183,7 @@ MNIST = Family(
     about="convolutional, one width, no normalisation: the highway authors' MNIST net",
     depths="10",
     examples=("plain-mnist-10", "residual-mnist-10", "highway-mnist-10"),
-    name=Template("{gate}-mnist-{depth}").name,
-    parse=Template("{gate}-mnist-{depth}").parse,
+    names=template("{gate}-mnist-{depth}"),
     make=mnist_net,
     check_depth=check_mnist_depth,
     inputs=_mnist_inputs,
@@ -211,8 +196,7 @@ CIFAR = Family(
     about="convolutional, three stages, no normalisation: the highway authors' CIFAR net",
     depths="19",
     examples=("plain-cifar-19", "residual-cifar-19", "highway-cifar-19"),
-    name=Template("{gate}-cifar-{depth}").name,
-    parse=Template("{gate}-cifar-{depth}").parse,
+    names=template("{gate}-cifar-{depth}"),
     make=cifar_19_net,
     check_depth=check_cifar_19_depth,
     inputs=lambda shape: {"in_channels": shape[0]},

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from skipway.gates import HighwayGate, Site
 from skipway.nets import cifar
-from skipway.nets.family import Family, Template
+from skipway.nets.family import template
 from skipway.nets.highway import as_published
+from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet, named
 
 _ORDER = "relu-before"  # the body ends in ReLU, and nothing follows the addition
@@ -37,10 +38,10 @@ class DeepHighwayGate(HighwayGate, name="highway-deep"):
             norm, last = (_NORMS[site.kind](second.weight.shape[0]) for _ in range(2))
             for layer in (first, second):
                 layer.register_parameter("bias", None)
-            self.transform = named(conv1=first, bn1=norm, relu=nn.ReLU(inplace=True), conv2=second, bn2=last)
+            self.transform = named(conv1=first, bn1=norm, relu=ReLU(inplace=True), conv2=second, bn2=last)
         else:
             nn.init.zeros_(cast(Tensor, first.bias))
-            self.transform = named(layer1=first, relu=nn.ReLU(inplace=True), layer2=second)
+            self.transform = named(layer1=first, relu=ReLU(inplace=True), layer2=second)
         nn.init.constant_(cast(Tensor, last.bias), start)
 
 
@@ -81,17 +82,14 @@ def highway_2025_net(
     )
 
 
-FAMILY = Family(
+FAMILY = replace(
+    cifar.FAMILY,
     body="highway-2025",
     about="the CIFAR body as the highway author's net of 2025 has it: no ReLU after the addition, gates of two layers",
     depths="6n + 2; published is 110",
     examples=("plain-110-2025", "residual-110-2025", "highway-110-2025"),
-    name=Template("{gate}-{depth}-2025").name,
-    parse=Template("{gate}-{depth}-2025").parse,
+    names=template("{gate}-{depth}-2025"),
     make=highway_2025_net,
     check_depth=partial(cifar.check_depth, order=_ORDER),
-    inputs=cifar.inputs,
-    shape=(3, 32, 32),
-    recipe="he2015",
     study_depths=(20, 56, 110),
 )

@@ -15,9 +15,10 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from skipway.gates import GATES, Site
-from skipway.nets.blocks import conv
-from skipway.nets.family import Family, NetName
+from skipway.nets.blocks import conv, start_as_shortcuts
+from skipway.nets.family import Family, Names, NetName, gate_of, word_of
 from skipway.nets.imagenet_blocks import STAGES, WIDTH, Bodies, ImageBlock, downsample
+from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet, make_skips
 from skipway.registry import Spec, UnknownNameError, Value
 
@@ -61,7 +62,7 @@ class ImageSkipNet(SkipNet):
         # Not SkipNet's own: it would register stem, blocks and head, and their names be in the state dict too.
         nn.Module.__init__(self)
         self.architecture: dict[str, Any] = {}
-        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), nn.ReLU(inplace=True), pool
+        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), ReLU(inplace=True), pool
         self._stages = [f"layer{number}" for number in range(1, len(counts) + 1)]
         for name, (start, end) in zip(self._stages, pairwise([0, *accumulate(counts)]), strict=True):
             self.add_module(name, nn.Sequential(*blocks[start:end]))
@@ -132,17 +133,15 @@ def imagenet_net(
     if stem not in _STEMS:
         raise UnknownNameError("stem", stem, _STEMS)
     plain = Spec.parse(gate).name == "plain"
-    if plain and zero_init:
-        raise ValueError(
-            "zero_init starts each block as its shortcut, and plain nets have none: leave one of them out."
-        )
     plan = Bodies(depth, WIDTH if width is None else width, groups, group_width)
     plan.check()
     if stem == "auto":
         stem = "small" if image_size is not None and image_size < _SMALL else "conv7"
     conv1 = _stem(stem, 3 if in_channels is None else in_channels, plan.width)
-    bodies = list(plan.build(zero_init=zero_init))
+    bodies = list(plan.build())
     fc = nn.Linear(plan.features, num_classes)
+    if zero_init:
+        start_as_shortcuts(bodies, plain=plain)
     way = "B" if shortcut == "auto" else shortcut
     ways = [None if plain else downsample(way, Site.of(body), pool=pool_shortcut) for body in bodies]
     blocks = make_skips(
@@ -169,8 +168,8 @@ def check_depth(depth: int) -> None:
 
 def net_name(gate: str, depth: int, **settings: Value) -> str:
     """`resnet34`, `plain34`, `highway34`; `mine2_34` for a gate `mine2`, whose own digits would run into the depth."""
-    family = "resnet" if gate == "residual" else gate
-    return f"{family}{'_' if family[-1].isdigit() else ''}{depth}"
+    word = word_of(gate)
+    return f"{word}{'_' if word[-1].isdigit() else ''}{depth}"
 
 
 def parse_name(name: str) -> NetName | None:
@@ -179,14 +178,9 @@ def parse_name(name: str) -> NetName | None:
         depth, settings = VARIANTS[name]
         return NetName("residual", depth, settings)
     match = re.fullmatch(r"(?P<gate>[a-z][a-z0-9-]*?)_?(?P<depth>(?<!\d)\d+)", name)
-    gate = {"resnet": "residual"}.get(match["gate"], match["gate"]) if match else ""
+    gate = gate_of(match["gate"]) if match else ""
     # Other families' names end in a number too; theirs has no gate before it.
     return NetName(gate, int(match["depth"])) if match and gate in GATES else None
-
-
-def inputs(shape: tuple[int, int, int]) -> dict[str, int]:
-    """What `imagenet_net` needs to know of images of a shape (channels, height, width)."""
-    return {"in_channels": shape[0], "image_size": min(shape[1:])}
 
 
 FAMILY = Family(
@@ -194,12 +188,12 @@ FAMILY = Family(
     about="convolutional, four stages of blocks, under torchvision's parameter names: He et al.'s ImageNet nets",
     depths="18 and 34 with basic blocks; 50, 101 and 152 with bottlenecks",
     examples=("plain34", "resnet18", "resnet34", "highway34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"),
-    name=net_name,
-    parse=parse_name,
+    names=Names(net_name, parse_name),
     make=imagenet_net,
     check_depth=check_depth,
-    inputs=inputs,
+    inputs=lambda shape: {"in_channels": shape[0], "image_size": min(shape[1:])},
     shape=(3, 224, 224),
+    classes=1000,
     recipe="he2015",
     study_depths=(18, 34, 50),
 )
@@ -211,6 +205,6 @@ def _stem(stem: str, channels: int, width: int) -> nn.Module:
     if stem == "small":
         return conv(channels, width, 3)
     half = max(1, width // 2)
-    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), nn.ReLU(inplace=True))
-    second = (conv(half, half, 3), nn.BatchNorm2d(half), nn.ReLU(inplace=True))
+    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), ReLU(inplace=True))
+    second = (conv(half, half, 3), nn.BatchNorm2d(half), ReLU(inplace=True))
     return nn.Sequential(*first, *second, conv(half, width, 3))

@@ -9,7 +9,9 @@ from typing import cast
 from torch import Tensor, nn
 
 from skipway.gates import Gate, Site
-from skipway.nets.blocks import ORDERS, basic_convs, conv, make_body, zero_last
+from skipway.nets.blocks import EXPANSION, ORDERS, basic_convs, conv, make_body
+from skipway.nets.family import check_counts
+from skipway.nets.relu import ReLU
 from skipway.shortcuts import OptionB, OptionC, make_shortcut
 from skipway.skip import Skip
 
@@ -17,7 +19,6 @@ WIDTH = 64  # channels of the paper's first stage
 # Blocks in each of the four stages, by depth (arXiv 1512.03385, Table 1): basic up to depth 34, bottlenecks beyond.
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _LAST_BASIC = 34
-_EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage
 
 
 class ImageBlock(Skip):
@@ -37,7 +38,7 @@ class ImageBlock(Skip):
             self.add_module(name, part)
         self.downsample = downsample
         # Not in place: where a gate lets nothing through, what comes here is the block's input itself.
-        self.pre, self.post, self.gate = None, nn.ReLU(), gate
+        self.pre, self.post, self.gate = None, ReLU(), gate
 
     @property
     def body(self) -> nn.Sequential:  # type: ignore[override]
@@ -71,9 +72,7 @@ class Bodies:
         Raises:
             ValueError: if one of them is out of range, or belongs to bottlenecks where the depth has none.
         """
-        for name in ("width", "groups", "group_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number from 1; it is {getattr(self, name)}.")
+        check_counts(width=self.width, groups=self.groups, group_width=self.group_width)
         if self.basic and (self.groups, self.group_width) != (1, WIDTH):
             bottlenecks = ", ".join(str(depth) for depth in STAGES if depth > _LAST_BASIC)
             raise ValueError(
@@ -94,19 +93,16 @@ class Bodies:
     @property
     def features(self) -> int:
         """Channels that leave the last stage."""
-        return self.width * 8 * (1 if self.basic else _EXPANSION)
+        return self.width * 8 * (1 if self.basic else EXPANSION)
 
-    def build(self, *, zero_init: bool) -> Iterator[nn.Sequential]:
+    def build(self) -> Iterator[nn.Sequential]:
         """F of every block, in order, with fresh weights."""
         channels = self.width
         for stage, count in enumerate(STAGES[self.depth]):
             planes = self.width * 2**stage
             for place in range(count):
                 convs = self._convs(channels, planes, 2 if place == 0 and stage > 0 else 1)
-                body = make_body(convs, ORDERS["original"], shares_first=False)
-                if zero_init:
-                    zero_last(body)
-                yield body
+                yield make_body(convs, ORDERS["original"], shares_first=False)
                 channels = convs[-1].out_channels
 
     def _inner(self, planes: int) -> int:
@@ -118,8 +114,8 @@ class Bodies:
             return basic_convs(channels, planes, stride)
         # The stride is the 3x3 convolution's, as in torchvision; the paper has it in the first 1x1.
         inner = self._inner(planes)
-        middle = _grouped(inner, stride, self.groups)
-        return [conv(channels, inner, 1), middle, conv(inner, planes * _EXPANSION, 1)]
+        middle = conv(inner, inner, 3, stride=stride, groups=self.groups)
+        return [conv(channels, inner, 1), middle, conv(inner, planes * EXPANSION, 1)]
 
 
 def downsample(shortcut: str, site: Site, *, pool: bool = False) -> nn.Module | None:
@@ -145,9 +141,3 @@ def downsample(shortcut: str, site: Site, *, pool: bool = False) -> nn.Module | 
     # At the rim of an odd size, the mean of the pixels that are there; as in timm.
     pooling = nn.AvgPool2d(site.stride, ceil_mode=True, count_include_pad=False) if site.stride > 1 else nn.Identity()
     return nn.Sequential(pooling, *cast(nn.Sequential, way.projection))
-
-
-def _grouped(channels: int, stride: int, groups: int) -> nn.Conv2d:
-    layer = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, groups=groups, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layer

@@ -8,30 +8,16 @@ from typing import Any
 from skipway.gates import GATES
 from skipway.gates import canonical as canonical_gate
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
-from skipway.nets.family import Family, NetName, Template
+from skipway.nets.family import Family, NetName, check_counts
 from skipway.nets.stack import SkipNet
 from skipway.registry import Registry, Spec, UnknownNameError, check_settings
 
 FAMILIES: Registry[Family] = Registry("body")
-FAMILIES.add(
-    "dense",
-    Family(
-        body="dense",
-        about="fully connected: a plain first layer, then gated blocks of one width, then softmax",
-        depths="any whole number from 1: the layers before the softmax layer",
-        examples=("plain-dense-50", "residual-dense-50", "highway-dense-50"),
-        name=Template("{gate}-dense-{depth}").name,
-        parse=Template("{gate}-dense-{depth}").parse,
-        make=dense.dense_net,
-        check_depth=dense.check_depth,
-        inputs=lambda shape: {"in_features": shape[0] * shape[1] * shape[2]},
-        shape=(1, 28, 28),
-        recipe="dense",
-        study_depths=(5, 10, 20, 50, 100),
-    ),
-)
-for _family in (cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
+for _family in (dense.FAMILY, cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
     FAMILIES.add(_family.body, _family)
+
+# What families count alike, under the names that their makers have for it.
+_COUNTS = ("in_features", "in_channels", "image_size", "num_classes", "width")
 
 
 def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
@@ -51,6 +37,7 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
         raise ValueError(f"net {name!r} has the {key} {told!r}, but {key}={given!r} was given: let them agree.")
     gate = canonical_gate(gate or found.gate)
     settings = {**found.settings, **settings}
+    check_counts(**{key: settings[key] for key in _COUNTS if key in settings})
     net = family.make(gate=gate, depth=found.depth, **settings)
     net.architecture = {"name": name, "gate": gate, **settings}
     return net
@@ -66,7 +53,7 @@ def build_body(
     """
     spec = check_body(body)
     family = FAMILIES[spec.name]
-    settings: dict[str, Any] = {**family.inputs(shape), "num_classes": classes, **dict(spec.settings)}
+    settings: dict[str, Any] = {**family.data_settings(shape, classes), **dict(spec.settings)}
     if width is not None:
         settings["width"] = width
     return build(family.net_name(gate, depth, **settings), gate=gate, **settings)
@@ -100,7 +87,7 @@ def parse_name(name: str) -> tuple[Family, NetName]:
     Raises:
         ValueError: if no family has such a name, or if there is no such gate.
     """
-    found = [(family, said) for family in FAMILIES.values() if (said := family.parse(name))]
+    found = [(family, said) for family in FAMILIES.values() if (said := family.names.parse(name))]
     for family, said in found:
         if said.gate in GATES:
             return family, said

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from skipway.eager import eager
 from skipway.gates import Flow, Site
 from skipway.shortcuts import NoShortcut
 from skipway.skip import Skip
@@ -67,11 +68,14 @@ def read_flows(model: nn.Module) -> Iterator[dict[str, Flow]]:
             net(x)
         flows["blocks.3"].t   # T of the fourth block: a number, or a tensor that broadcasts against its output
 
+    A compiled model runs as it is written within the context, since compiled code would not see the hooks.
+
     Yields:
         A dictionary from block names to Flows, filled by each forward pass. Nothing is left behind on the model.
     """
     flows: dict[str, Flow] = {}
     with ExitStack() as hooks:
+        hooks.enter_context(eager())
         for handle in find_skips(model):
             hooks.enter_context(handle.read(flows))
         yield flows
@@ -91,6 +95,7 @@ def override_flows(model: nn.Module, flows: Mapping[str, Flow]) -> Iterator[None
             f"no block is named {', '.join(map(repr, unknown))}. The blocks: {', '.join(handles) or 'none'}."
         )
     with ExitStack() as hooks:
+        hooks.enter_context(eager())
         for name, flow in flows.items():
             hooks.enter_context(handles[name].override(flow))
         yield

@@ -17,13 +17,17 @@ LESION = Flow(0.0, 1.0)  # y = post(S(z))
 
 
 @contextmanager
-def lesion(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+def lesion(model: nn.Module, names: str | Iterable[str]) -> Iterator[None]:
     """Within the context, the named blocks only carry: (T, C) = (0, 1), so y = post(S(z)).
+
+    Args:
+        model: any module that holds `Skip` blocks.
+        names: one block's name in the model, or several; a model that is a block itself is named ``""``.
 
     Raises:
         ValueError: if a name is not that of a block, or if a block changes its input's shape and has no shortcut.
     """
-    wanted = list(names)
+    wanted = [names] if isinstance(names, str) else list(names)
     reasons = (handle.why_not_lesionable() for handle in find_skips(model) if handle.name in wanted)
     refused = [reason for reason in reasons if reason]
     if refused:

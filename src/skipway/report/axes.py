@@ -10,6 +10,7 @@ import altair as alt
 
 ROW = 0.08
 """Height of one row of crosses, as a share of the values' height."""
+_FINE = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
 
 
 class LogAxis:
@@ -23,7 +24,7 @@ class LogAxis:
 
     def __init__(self, title: str, values: Sequence[float], diverged: Sequence[Any] = ()) -> None:
         self._title = title
-        low, high = (min(values) / 1.3, max(values) * 1.3) if values else (0.1, 1.0)
+        low, high = _around(values) if values else (0.1, 1.0)
         self._ticks = ticks(low, high)
         row = (high / low) ** ROW
         self.above = {key: high * row ** (place + 0.7) for place, key in enumerate(diverged)}
@@ -45,10 +46,16 @@ class LogAxis:
         )
 
 
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """The values' range with a margin: a tenth of its height, at most 30 % of a value."""
+    margin = min(1.3, max(1.02, (max(values) / min(values)) ** 0.1))
+    return min(values) / margin, max(values) * margin
+
+
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers between two positive ones, at most `most`: 1, 2, 5 of each decade, 1 and 3, 1, or one every few."""
+    """Round numbers between two positive ones, at most `most`: several of each decade, one, or one every few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in ((1, 2, 5), (1, 3), (1,)):
+    for digits in (_FINE, (1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
         inside = [value for power in powers for digit in digits if low <= (value := float(f"{digit}e{power}")) <= high]
         if len(inside) <= most:
             return inside or [float(f"{math.sqrt(low * high):.1e}")]

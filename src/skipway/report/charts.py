@@ -7,102 +7,32 @@ one of a scale from light to dark.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import altair as alt
 
+from skipway.report import depth_charts, layer_charts
 from skipway.report.axes import LogAxis
-from skipway.report.encode import WIDTH, Chart, depth_colour, facet, gate_colour, gate_shape, over, spec, tooltips
-from skipway.report.layer_charts import activations, gates, gradients
+from skipway.report.encode import Chart, crosses, depth_colour, facet, over, spec, tooltips, zero_or_not
 from skipway.report.summary import Summary
 from skipway.report.theme import THEME
 from skipway.rundir import Json
 
-HEIGHT = 300
-
 
 def charts(summary: Summary) -> list[Chart]:
     """All charts that the study has rows for."""
-    makers: list[Callable[[Summary], Chart | None]] = [loss, errors, rates, gradients, gates, activations]
     with alt.theme.enable(THEME):
-        return [chart for maker in makers if (chart := maker(summary)) is not None]
+        return [chart for make in MAKERS.values() if (chart := make(summary)) is not None]
 
 
 def rows(summary: Summary) -> dict[str, list[Json]]:
     """The rows that the specifications name."""
-    groups = [
-        {
-            "gate": group.gate,
-            "depth": group.depth,
-            "loss": max(group.train_loss.value, 1e-12) if group.train_loss else None,
-            "low": max(group.train_loss.low or group.train_loss.value, 1e-12) if group.train_loss else None,
-            "high": max(group.train_loss.high or group.train_loss.value, 1e-12) if group.train_loss else None,
-            "seeds": group.train_loss.n if group.train_loss else 0,
-            "state": group.state,
-        }
-        for group in summary.groups
-        if group.state != "unfinished"
-    ]
     return {
-        "groups": groups,
+        "groups": depth_charts.rows(summary),
         "sweep": list(summary.sweep),
         "curves": list(summary.curves),
         "layers": list(summary.layers),
     }
-
-
-def loss(summary: Summary) -> Chart | None:
-    """Final training loss against depth."""
-    if not any(group.state == "done" for group in summary.groups):
-        return None
-    depths = summary.depths
-    x = alt.X(
-        "depth:Q",
-        title="depth, layers",
-        scale=alt.Scale(type="log", domain=[depths[0] / 1.15, depths[-1] * 1.15], nice=False),
-        axis=alt.Axis(values=depths, grid=False, format="d", labelOverlap=True),
-    )
-    diverged = [gate for gate in summary.gates if any(group.state == "diverged" for group in summary.of(gate))]
-    ends = [
-        value for group in summary.groups if group.train_loss for value in (group.train_loss.low, group.train_loss.high)
-    ]
-    axis = LogAxis("training loss at the end", [value for value in ends if value], diverged)
-    base = over("groups").encode(x=x, color=gate_colour(summary))
-    told = tooltips(
-        "gate:N",
-        "depth:Q",
-        ("loss:Q", "training loss"),
-        ("low:Q", "lowest seed"),
-        ("high:Q", "highest seed"),
-        "seeds:Q",
-    )
-    layers = [
-        base.mark_rule(strokeWidth=5, opacity=0.25, strokeCap="round").encode(y=axis.y("low"), y2="high:Q"),
-        base.mark_line(strokeWidth=2.5).encode(y=axis.y("loss")),
-        base.mark_point(filled=True, size=90, opacity=1).encode(
-            y=axis.y("loss"), shape=gate_shape(summary), tooltip=told
-        ),
-        *_crosses(
-            base.transform_filter("datum.state == 'diverged'"), axis, "gate", tooltips("gate:N", "depth:Q", "state:N")
-        ),
-    ]
-    return Chart(
-        "loss-by-depth",
-        "How well do deeper nets fit the training data?",
-        "Each point is one gate at one depth: the training loss at the end, at its best learning rate, mean over seeds "
-        "(the bar behind it goes from the lowest seed to the highest). A line that climbs to the right is a net that "
-        "cannot even learn its training data once it is deep; a cross above is a net that diverged at every learning "
-        "rate.",
-        "Highway networks (Srivastava et al. 2015), Fig. 1",
-        spec(
-            summary,
-            alt.layer(*layers).properties(width=WIDTH - 60, height=HEIGHT),
-            "Training loss against depth",
-            "mean over seeds at the best learning rate; bars from the lowest seed to the highest",
-        ),
-    )
 
 
 def errors(summary: Summary) -> Chart | None:
@@ -111,7 +41,7 @@ def errors(summary: Summary) -> Chart | None:
         return None
     quantity = "error" if "error" in summary.curves[0] else "loss"
     values = [row[quantity] for row in summary.curves if row[quantity]]
-    y = alt.Y("error:Q", title="error, %", axis=alt.Axis(tickCount=5))
+    y = alt.Y("error:Q", title="error, %", scale=zero_or_not(values), axis=alt.Axis(tickCount=5))
     y = y if quantity == "error" else LogAxis("loss", values).y("loss")
     lines = (
         over("curves")
@@ -178,7 +108,7 @@ def rates(summary: Summary) -> Chart | None:
             tooltip=told,
             size=alt.condition("datum.chosen", alt.value(110), alt.value(22)),
         ),
-        *_crosses(base.transform_filter("datum.diverged > 0"), axis, "depth", told),
+        *crosses(base.transform_filter("datum.diverged > 0"), axis, "depth", told),
     ]
     return Chart(
         "learning-rates",
@@ -196,14 +126,13 @@ def rates(summary: Summary) -> Chart | None:
     )
 
 
-def _crosses(base: Any, axis: LogAxis, key: str, told: list[alt.Tooltip]) -> list[Any]:
-    """What diverged has no loss: crosses above the axis's values, each `key` at a height of its own."""
-    if not axis.above:
-        return []
-    keys, heights = json.dumps(list(axis.above)), json.dumps(list(axis.above.values()))
-    placed = base.transform_calculate(height=f"{heights}[indexof({keys}, datum.{key})]")
-    return [
-        placed.mark_point(shape="cross", angle=45, size=90, filled=True, opacity=1).encode(
-            y=axis.y("height"), tooltip=told
-        )
-    ]
+MAKERS: Mapping[str, Callable[[Summary], Chart | None]] = {
+    "loss-by-depth": depth_charts.loss,
+    "error-by-depth": depth_charts.error,
+    "error-over-time": errors,
+    "learning-rates": rates,
+    "gradient-by-layer": layer_charts.gradients,
+    "gate-by-layer": layer_charts.gates,
+    "activation-by-layer": layer_charts.activations,
+}
+"""Every chart there is by its name, in the page's order."""

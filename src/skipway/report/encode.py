@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
+from skipway.report.axes import LogAxis
 from skipway.report.summary import Summary
 from skipway.report.theme import depth_colours
 from skipway.rundir import Json
@@ -78,3 +80,25 @@ def spec(summary: Summary, chart: Any, title: str, subtitle: str = "") -> Json:
     subject = ", ".join(part for part in (str(summary.info.get("name", "")), subtitle) if part)
     made: Json = chart.properties(title=alt.TitleParams(title, subtitle=subject)).to_dict(validate=False)
     return made
+
+
+def zero_or_not(values: Sequence[float]) -> alt.Scale:
+    """A linear scale for per cent: from 0, unless all values are far from it and would crowd at its top."""
+    low, high = min(values), max(values)
+    if low < 0.4 * high:
+        return alt.Scale(zero=True)
+    margin = max(1.0, 0.05 * (high - low))
+    return alt.Scale(domain=[max(0.0, low - margin), min(100.0, high + margin)], nice=5)
+
+
+def crosses(base: Any, axis: LogAxis, key: str, told: list[alt.Tooltip]) -> list[Any]:
+    """What diverged has no loss: crosses above the axis's values, each `key` at a height of its own."""
+    if not axis.above:
+        return []
+    keys, heights = json.dumps(list(axis.above)), json.dumps(list(axis.above.values()))
+    placed = base.transform_calculate(height=f"{heights}[indexof({keys}, datum.{key})]")
+    return [
+        placed.mark_point(shape="cross", angle=45, size=90, filled=True, opacity=1).encode(
+            y=axis.y("height"), tooltip=told
+        )
+    ]

@@ -6,15 +6,18 @@ Each rule is a function of the rows alone. The sentences that tell their results
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from skipway.report.summary import Group, Mean, Summary
 
 TIMES, NATS = 10.0, 0.1
 CHANCE = 0.95
-WORSE = 0.02
+WORSE = 0.02  # nats
+POINT = 0.01  # of an error, a fraction
 HEALTHY = (0.1, 10.0)
+ENOUGH_SEEDS = 3
+"""With two, a 95 % test passes only differences of a dozen standard errors."""
 
 # Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom; beyond the table the normal distribution's.
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10)
@@ -33,6 +36,11 @@ class Reach:
     best: Group | None
     """The net that deeper ones are measured by: of those that train, the one with the lowest training loss among the
     nets shallower than the first that stops (among all, if none stops)."""
+
+    @property
+    def known(self) -> int:
+        """How many depths are in."""
+        return len(self.trained) + len(self.stopped)
 
     @property
     def deepest(self) -> Group | None:
@@ -86,9 +94,55 @@ def at_chance(group: Group, classes: int | None) -> bool:
 
 def trains_worse(group: Group, best: Group) -> bool:
     """Whether a net trains, but worse than a shallower one: by 0.02 nats or more, and beyond the spread of seeds."""
-    if group.depth <= best.depth or group.train_loss is None or best.train_loss is None:
+    return group.depth > best.depth and worse(group.train_loss, best.train_loss, WORSE)
+
+
+def worse(deeper: Mean | None, shallower: Mean | None, least: float) -> bool:
+    """Whether a deeper net's loss or error is the higher one: by `least` or more, and beyond the spread of seeds.
+
+    The spread is `differ`'s test, or that with three seeds or more on both sides each deeper one does worse than each
+    shallower one. By chance that happens once in twenty times, whatever the spreads; and depth makes them unequal, to
+    which `differ` is half blind. A single seed shows no spread: then `least` alone decides.
+    """
+    if deeper is None or shallower is None or deeper.value - shallower.value < least:
         return False
-    return _loss(group) - _loss(best) >= WORSE and differ(group.train_loss, best.train_loss) is not False
+    known = deeper.low is not None and shallower.high is not None and min(deeper.n, shallower.n) >= ENOUGH_SEEDS
+    if known and deeper.low > shallower.high:  # type: ignore[operator]
+        return True
+    return differ(deeper, shallower) is not False
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A gate whose deepest net has a higher training error than a shallower one."""
+
+    shallow: Group
+    """Of the shallower nets, the one with the lowest error."""
+    deep: Group
+    before: Mean
+    after: Mean
+
+    @property
+    def points(self) -> Mean:
+        """By how much the error grows; the spreads of both ends add up as independent ones do."""
+        spreads = (self.before.std, self.after.std)
+        std = None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
+        return Mean(self.after.value - self.before.value, std, min(self.before.n, self.after.n))
+
+
+def growth(nets: Sequence[Group], error: Callable[[Group], Mean | None]) -> Growth | None:
+    """Whether depth makes one gate's training error worse: by one point or more, and beyond the spread of seeds.
+
+    Args:
+        nets: The gate's nets by ascending depth.
+        error: Which training error; nets without it, such as diverged ones, are passed over.
+    """
+    measured = [(net, mean) for net in nets if (mean := error(net)) is not None]
+    if len(measured) < 2:
+        return None
+    deep, after = measured[-1]
+    shallow, before = min(measured[:-1], key=lambda pair: pair[1].value)
+    return Growth(shallow, deep, before, after) if worse(after, before, POINT) else None
 
 
 def differ(one: Mean, other: Mean, grain: float = 0.0) -> bool | None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from skipway.report.findings import Reach, differ, grain, is_plain, pays_until
+from skipway.report.findings import ENOUGH_SEEDS, Reach, differ, grain, is_plain, pays_until
 from skipway.report.numbers import counted, listed, percent
 from skipway.report.summary import Group, Summary
 
-# With two, a 95 % test passes only differences of a dozen standard errors.
-_ENOUGH_SEEDS = 3
-
 
 def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
-    """Whether a skip gains anything at the shallowest depth, where the plain net trains too."""
-    if not summary.depths:
+    """Whether a skip gains anything at the shallowest depth that has blocks, where the plain net trains too."""
+    depth = _shallowest(summary)
+    if depth is None:
         return []
-    depth = summary.depths[0]
     plain, others = _against_plain(summary, depth)
     trains = any(plain in found.trained for found in reaches)
     if plain is None or not others or not trains:
@@ -24,13 +21,14 @@ def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
 
 
 def deep(summary: Summary, reaches: list[Reach]) -> list[str]:
-    """What a skip gains at the deepest depth, if that is not also the shallowest."""
-    if len(summary.depths) < 2:
+    """What a skip gains at the deepest depth, unless `shallow` has told it of the only one."""
+    if _shallowest(summary) is None:
         return []
     depth, step = summary.depths[-1], grain(summary, "test")
     plain, others = _against_plain(summary, depth)
     stopped = [group for found in reaches for group in found.stopped if is_plain(group.gate) and group.depth == depth]
-    if not others or not (plain or stopped):
+    told = depth == _shallowest(summary) and not stopped
+    if told or not others or not (plain or stopped):
         return []
     if plain is None:
         return [f"At depth {depth}, where {stopped[0].gate} gives no net at all, test errors are {_errors(others)}."]
@@ -39,8 +37,15 @@ def deep(summary: Summary, reaches: list[Reach]) -> list[str]:
         return [f"At depth {depth} {errors}: {_compared(plain, others, step)}."]
     # Nets that stop end far apart from each other, so a test on three of them says little: that they stop says more.
     better = [group for group in others if _better(group, plain, step)]
-    told = f": {_compared(plain, better, step)}" if better else ""
-    return [f"At depth {depth}, where the {plain.gate} nets no longer train, {errors}{told}."]
+    gained = f": {_compared(plain, better, step)}" if better else ""
+    once = any(found.gate == plain.gate and found.deepest for found in reaches)
+    fail = "no longer train" if once else "do not train"
+    return [f"At depth {depth}, where the {plain.gate} nets {fail}, {errors}{gained}."]
+
+
+def _shallowest(summary: Summary) -> int | None:
+    """The least depth at which nets have blocks: without, there is no gate to compare."""
+    return next((depth for depth in summary.depths if any(net.blocks != 0 for net in summary.at(depth))), None)
 
 
 def _better(group: Group, plain: Group, step: float) -> bool:
@@ -78,7 +83,7 @@ def _compared(plain: Group, others: list[Group], step: float) -> str:
         parts.append(f"{_are(worse)} worse than {plain.gate} beyond the spread of {seeds}")
     if same:
         between = "" if not (better or worse) else f" between {plain.gate} and {listed(same)}"
-        few = plain.test_error.n < _ENOUGH_SEEDS
+        few = plain.test_error.n < ENOUGH_SEEDS
         told = f"{seeds} are too few to tell a difference" if few else "no difference"
         parts.append(f"{told}{between}" if few else f"{told}{between} beyond the spread of {seeds}")
     if unknown:
@@ -92,7 +97,7 @@ def pays(summary: Summary) -> list[str]:
     still: list[str] = []
     for gate in summary.gates:
         group = pays_until(summary, gate)
-        if group is None or group.validation_error is None or group.validation_error.n == _ENOUGH_SEEDS - 1:
+        if group is None or group.validation_error is None or group.validation_error.n == ENOUGH_SEEDS - 1:
             continue
         text = f"{gate} (validation error {percent(group.validation_error.value)})"
         if all(deeper.state == "unfinished" for deeper in summary.of(gate) if deeper.depth > group.depth):

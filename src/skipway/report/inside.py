@@ -20,13 +20,13 @@ def gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
         parts.append(f"keeps its size within a factor of ten with {listed(steady)}")
     sentences = [
         f"Before training, on its way back from the last block to the first of a net of depth {here[0].depth}, "
-        f"the gradient {', and '.join(parts)}."
+        f"the gradient {listed(parts)}."
     ]
     for found in reaches:
         first = found.stopped[0] if found.stopped else None
-        if first and _steady(first):
+        if first and first.state == "done" and _steady(first):
             sentences.append(
-                f"The {found.gate} nets stop at depth {first.depth} although their gradient arrives there at "
+                f"The {found.gate} nets do not train at depth {first.depth} although their gradient arrives there at "
                 f"{rounded(first.gradient_ratio)} times its size: a gradient fading before training is not the reason."
             )
     return sentences

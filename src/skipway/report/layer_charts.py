@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -12,20 +13,66 @@ from skipway.report.encode import Chart, depth_colour, facet, over, spec, toolti
 from skipway.report.summary import Summary
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Figure:
+    """What a chart by layer shows, and its words."""
+
+    name: str
+    field: str
+    """The column of `series.layers`."""
+    axis: str
+    logarithmic: bool
+    question: str
+    reading: str
+    source: str = ""
+    title: str
+    subtitle: str
+
+
+_GRADIENT = _Figure(
+    name="gradient-by-layer",
+    field="gradient_norm",
+    axis="gradient norm",
+    logarithmic=True,
+    question="Does the gradient reach the first layers?",
+    reading="The norm of the loss's gradient with respect to each layer's output, from the first layer (left) to the "
+    "last block (right), before and after training. Training moves from right to left: a line that drops steeply to "
+    "the left is a net whose early layers hear almost nothing of the error.",
+    title="Gradient by layer",
+    subtitle="norm with respect to each layer's output, mean over seeds",
+)
+_GATE = _Figure(
+    name="gate-by-layer",
+    field="transform_mean",
+    axis="mean T",
+    logarithmic=False,
+    question="Where are the gates open?",
+    reading="The gate T of each block, mean over data, units and seeds, from the first block (left) to the last "
+    "(right), before and after training. Near 0 a block hands its input on almost untouched; the larger T, the more of "
+    "its own work it puts in.",
+    source="Highway networks (Srivastava et al. 2015), Fig. 2",
+    title="Mean gate T by layer",
+    subtitle="mean over data, units and seeds",
+)
+_ACTIVATION = _Figure(
+    name="activation-by-layer",
+    field="activation_std",
+    axis="standard deviation",
+    logarithmic=True,
+    question="Does the signal keep its size on its way forward?",
+    reading="The standard deviation of each block's output over data and units, what its skip carries included, from "
+    "the first layer (left) to the last block (right), before and after training. A level line carries the signal; one "
+    "that falls towards nothing loses it, and one that climbs by orders of magnitude is about to blow up. In nets of "
+    "several stages the line may step where the number of channels changes.",
+    source="Deep residual learning (He et al. 2015), Fig. 7, which shows each layer before the skip is added",
+    title="Standard deviation of the activation by layer",
+    subtitle="of each block's output, over data and units, mean over seeds",
+)
+
+
 def gradients(summary: Summary) -> Chart | None:
     """Gradient by layer."""
-    chart = _by_layer(summary, summary.gates, "gradient_norm", "gradient norm", logarithmic=True)
-    if chart is None:
-        return None
-    return Chart(
-        "gradient-by-layer",
-        "Does the gradient reach the first layers?",
-        "The norm of the loss's gradient with respect to each layer's output, from the first layer (left) to the last "
-        "block (right), before and after training. Training moves from right to left: a line that drops steeply "
-        "to the left is a net whose early layers hear almost nothing of the error.",
-        "",
-        spec(summary, chart, "Gradient by layer", "norm with respect to each layer's output, mean over seeds"),
-    )
+    return _chart(_GRADIENT, summary, summary.gates)
 
 
 def gates(summary: Summary) -> Chart | None:
@@ -36,47 +83,31 @@ def gates(summary: Summary) -> Chart | None:
         present = [value for value in values if value is not None]
         if present and max(present) - min(present) > 1e-6:
             moving.append(gate)
-    chart = _by_layer(summary, moving, "transform_mean", "mean T", logarithmic=False)
-    if chart is None:
-        return None
-    return Chart(
-        "gate-by-layer",
-        "Where are the gates open?",
-        "The gate T of each block, mean over data, units and seeds, from the first block (left) to the last (right), "
-        "before and after training. Near 0 a block hands its input on almost untouched; the larger T, the more "
-        "of its own work it puts in.",
-        "Highway networks (Srivastava et al. 2015), Fig. 2",
-        spec(summary, chart, "Mean gate T by layer", "mean over data, units and seeds"),
-    )
+    return _chart(_GATE, summary, moving)
 
 
 def activations(summary: Summary) -> Chart | None:
-    """Activation's standard deviation by layer."""
-    chart = _by_layer(summary, summary.gates, "activation_std", "standard deviation", logarithmic=True)
-    if chart is None:
+    """Standard deviation of the activation by layer."""
+    return _chart(_ACTIVATION, summary, summary.gates)
+
+
+def _chart(figure: _Figure, summary: Summary, gates: Sequence[str]) -> Chart | None:
+    values = [row[figure.field] for row in summary.layers if row["gate"] in gates]
+    present = [value for value in values if value is not None]
+    if not present:
         return None
-    return Chart(
-        "activation-by-layer",
-        "Does the signal keep its size on its way forward?",
-        "The standard deviation of each layer's output over data and units, from the first layer (left) to the last "
-        "block (right), before and after training. A level line carries the signal; one that falls towards "
-        "nothing loses it, and one that climbs by orders of magnitude is about to blow up.",
-        "Deep residual learning (He et al. 2015), Fig. 7",
-        spec(summary, chart, "Standard deviation of the activation by layer", "over data and units, mean over seeds"),
-    )
+    panels = _panels(figure, summary, gates, present)
+    made = spec(summary, panels, figure.title, figure.subtitle)
+    return Chart(figure.name, figure.question, figure.reading, figure.source, made)
 
 
-def _by_layer(summary: Summary, gates: Sequence[str], field: str, title: str, *, logarithmic: bool) -> Any | None:
+def _panels(figure: _Figure, summary: Summary, gates: Sequence[str], values: Sequence[float]) -> Any:
     """Panels in pairs, a gate a row: before training on the left, after it on the right."""
-    values = [row[field] for row in summary.layers if row["gate"] in gates and row[field] is not None]
-    if not values:
-        return None
-    y = alt.Y(f"{field}:Q", title=title, axis=alt.Axis(tickCount=5))
-    y = LogAxis(title, values).y(field) if logarithmic else y
+    y = alt.Y(f"{figure.field}:Q", title=figure.axis, axis=alt.Axis(tickCount=5))
     lines = (
         over("layers")
         .transform_filter(alt.FieldOneOfPredicate(field="gate", oneOf=list(gates)))
-        .transform_filter(f"isValid(datum.{field})")
+        .transform_filter(f"isValid(datum.{figure.field})")
         .transform_calculate(panel="datum.gate + (datum.moment == 'start' ? ', before training' : ', after training')")
         .mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(opacity=0, size=40))
         .encode(
@@ -86,9 +117,9 @@ def _by_layer(summary: Summary, gates: Sequence[str], field: str, title: str, *,
                 scale=alt.Scale(domain=[0, 100]),
                 axis=alt.Axis(values=[0, 25, 50, 75, 100], grid=False),
             ),
-            y=y,
+            y=LogAxis(figure.axis, values).y(figure.field) if figure.logarithmic else y,
             color=depth_colour(summary),
-            tooltip=tooltips("gate:N", "depth:Q", "layer:Q", (f"{field}:Q", title)),
+            tooltip=tooltips("gate:N", "depth:Q", "layer:Q", (f"{figure.field}:Q", figure.axis)),
         )
     )
     panels = [f"{gate}, {moment} training" for gate in gates for moment in ("before", "after")]

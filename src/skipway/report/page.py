@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
@@ -28,20 +29,36 @@ PNG_SCALE = 2
 _ASSETS = Path(__file__).with_name("assets")
 
 
-def write(study: Study) -> tuple[Path, ...]:
+def write(study: Study | str | os.PathLike[str]) -> tuple[Path, ...]:
     """Write a study's report into its directory: the page and, for each chart that it has rows for, a PNG file.
+
+    Pictures that an earlier report left there, of charts for which the study no longer has rows, are deleted.
+
+    Args:
+        study: A study, or its directory.
 
     Returns:
         Where they are: the page first.
+
+    Raises:
+        FileNotFoundError: if the directory holds no study.
+        ValueError: if a file of the study is damaged; the message says what to do.
     """
+    study = study if isinstance(study, Study) else Study.open(study)
     summary = summarise(study)
     shown, rows = charts.charts(summary), charts.rows(summary)
-    files = {f"{chart.name}.png": _png(chart.spec, rows) for chart in shown}
+    files = {_picture(chart.name): _png(chart.spec, rows) for chart in shown}
     page = html(summary, shown, rows)
     # The page last: whoever sees it finds the pictures that belong to it.
     for name, content in [*files.items(), (PAGE, page.encode())]:
         write_bytes(study.path / name, content)
+    for stale in {_picture(name) for name in charts.MAKERS} - files.keys():
+        (study.path / stale).unlink(missing_ok=True)
     return tuple(study.path / name for name in (PAGE, *files))
+
+
+def _picture(chart: str) -> str:
+    return f"{chart}.png"
 
 
 def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) -> str:
@@ -55,7 +72,7 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
         verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary)),
         table=_table(summary),
         meanings=_terms((column.heading, column.meaning) for column in columns(summary)),
-        figures="\n".join(_figure(chart) for chart in shown),
+        figures="\n".join(_figure(chart) for chart in shown) or "<p>No training has ended with numbers to draw.</p>",
         command=_command(info),
         settings="\n".join(_settings(info)),
         data=_data(shown, rows),
@@ -95,7 +112,7 @@ def _table(summary: Summary) -> str:
     def row(group: Group) -> str:
         first, *others = shown
         cells = "".join(f"<td{_words(column.text)}>{escape(column.cell(group))}</td>" for column in others)
-        name = f'<th scope="row" class="words">{escape(first.cell(group))}</th>'
+        name = f'<th scope="row" class="words">{_breakable(first.cell(group))}</th>'
         state = "" if group.state == "done" else ' class="without"'
         note = f'<tr class="note"><td colspan="{len(shown)}">{escape(group.note)}</td></tr>' if group.note else ""
         return f"<tr{state}>{name}{cells}</tr>{note}"
@@ -104,9 +121,21 @@ def _table(summary: Summary) -> str:
     # A region that scrolls must be reachable by the keyboard, hence the tabindex and the name.
     return (
         '<div class="scroll" role="region" aria-labelledby="results" tabindex="0">\n<table>\n'
-        "<caption>Means over seeds at the best learning rate, with ± one standard deviation</caption>\n"
+        f"<caption><span>{_caption(summary)}</span></caption>\n"
         f"<thead><tr>{head}</tr></thead>\n{bodies}\n</table>\n</div>"
     )
+
+
+def _caption(summary: Summary) -> str:
+    seeds = max((group.train_loss.n for group in summary.groups if group.train_loss), default=0)
+    if seeds < 2:
+        return "One seed, at the best learning rate"
+    return "Means over seeds at the best learning rate, with ± one standard deviation"
+
+
+def _breakable(gate: str) -> str:
+    """A gate's specification that may be broken before its settings, where a phone has no room for it."""
+    return escape(gate).replace(":", ":<wbr>").replace(",", ",<wbr>")
 
 
 def _words(text: bool) -> str:
@@ -142,12 +171,14 @@ def _settings(info: Json) -> Iterable[str]:
 
 
 def _setting(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_setting(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_setting(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_setting, value))
+        return ", ".join(map(_setting, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skipway.report.files import run_info
 from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, RUN, STUDY, Json, Run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def runs(root: str | os.PathLike[str]) -> list[Json]:
     Errors are fractions.
 
     Raises:
-        ValueError: if there is no such folder.
+        ValueError: if there is no such folder, or if a run.json is damaged.
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root} is not a folder: give a study's directory, or a folder with studies below it.")
@@ -103,15 +104,15 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _flat(folder: Path) -> Json:
-    info = Run(folder).info()
-    net = info.get("net") or {}
+    info = run_info(Run(folder))
+    net = info["net"]
     study = folder.parent.parent
     known = {
-        **(info.get("metrics") or {}),
-        **(info.get("cell") or {}),
+        **info["metrics"],
+        **info["cell"],
         "study": study.name if (study / STUDY).is_file() else None,
         "run": folder.name,
-        "status": info.get("status"),
+        "status": info["status"],
         "reason": info.get("reason"),
         "net": net.get("name"),
         "body": net.get("body"),

@@ -6,10 +6,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from skipway.rundir import Json, Run
+from skipway.rundir import Json
 
 POINTS_A_LINE = 200
 ROWS_A_CHART = 6000
+LATE = 1 / 6
+"""The end of a training, as a share of its steps: batches enough for a steady mean, and few enough to be its end."""
 
 Line = list[Json]
 
@@ -35,34 +37,51 @@ def sweep(infos: Sequence[Json], chosen: float | None) -> list[Json]:
     return rows
 
 
-def curves(runs: Sequence[tuple[Run, Json]]) -> list[Line]:
+def curves(runs: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line]:
     """Errors over the steps of one gate and depth: a line for the training data, one for the validation data.
 
     Errors are per cent; where the study measures no error (it does not classify) the lines are losses.
+
+    Args:
+        runs: For each run its rows of metrics.jsonl.
+        gate: Their gate.
+        depth: Their depth.
     """
     if not runs:
         return []
-    cell = runs[0][1]["cell"]
-    rows = [row for run, _ in runs for row in run.metrics()]
+    rows = [row for run in runs for row in run]
     quantity = "error" if any(row.get("train_error") is not None for row in rows) else "loss"
     scale = 100.0 if quantity == "error" else 1.0
     lines = []
-    for name in ("train", "validation"):
+    for name, shown in (("train", "training"), ("validation", "validation")):
         values = _by_step(rows, f"{name}_{quantity}")
-        shown = "training" if name == "train" else name
         lines.append(
             [
-                {
-                    "gate": cell["gate"],
-                    "depth": cell["depth"],
-                    "set": shown,
-                    "step": step,
-                    quantity: scale * statistics.fmean(seeds),
-                }
+                {"gate": gate, "depth": depth, "set": shown, "step": step, quantity: scale * statistics.fmean(seeds)}
                 for step, seeds in values.items()
             ]
         )
     return lines
+
+
+def late(rows: Sequence[Json]) -> tuple[float | None, int]:
+    """A run's error on its training batches near the end: mean over the intervals that end in its last sixth.
+
+    Args:
+        rows: The run's rows of metrics.jsonl.
+
+    Returns:
+        The error, a fraction (None where none is measured), and how many steps at the end it covers.
+    """
+    measured = [row for row in rows if row.get("train_error") is not None]
+    if not measured:
+        return None, 0
+    last = measured[-1]["step"]
+    begins = [0, *(row["step"] for row in measured[:-1])]
+    parts = [(row, row["step"] - begin) for row, begin in zip(measured, begins, strict=True)]
+    chosen = [(row["train_error"], steps) for row, steps in parts if row["step"] > last * (1 - LATE)]
+    covered = sum(steps for _, steps in chosen)
+    return sum(error * steps for error, steps in chosen) / covered, covered
 
 
 def layers(probes: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line]:

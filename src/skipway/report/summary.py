@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from skipway.report import series
-from skipway.rundir import Json, Run, Study
+from skipway.report import files, series
+from skipway.rundir import Json, Study
 
 State = Literal["done", "diverged", "unfinished"]
 
@@ -42,6 +42,8 @@ class Group:
     gate: str
     depth: int
     net: str = ""
+    blocks: int | None = None
+    """Blocks of the net; with none there is no gate. None until a training is in."""
     parameters: int | None = None
     learning_rate: float | None = None
     """The learning rate with the lowest mean validation loss; None until all of the group's trainings are in."""
@@ -58,6 +60,10 @@ class Group:
     """Why trainings diverged or failed, each reason once."""
     train_loss: Mean | None = None
     train_error: Mean | None = None
+    """Of the final weights, as `train_loss` is."""
+    late_error: Mean | None = None
+    """Error on the batches of the last `late_steps` steps, as they were trained on; see `series.late`."""
+    late_steps: int = 0
     validation_loss: Mean | None = None
     validation_error: Mean | None = None
     test_error: Mean | None = None
@@ -147,8 +153,12 @@ class Summary:
 
 
 def summarise(study: Study) -> Summary:
-    """Read a study: run.json of every cell that is in; metrics and probes of the chosen learning rates' runs alone."""
-    info = study.info()
+    """Read a study: run.json of every cell that is in; metrics and probes of the chosen learning rates' runs alone.
+
+    Raises:
+        ValueError: if a file is damaged; the message says what to do.
+    """
+    info = files.study_info(study)
     chosen = {(row["gate"], row["depth"]): row["learning_rate"] for row in info.get("chosen") or ()}
     members: dict[tuple[str, int], list[Json]] = {}
     for cell in info["cells"]:
@@ -162,8 +172,8 @@ def summarise(study: Study) -> Summary:
         info=info,
         groups=tuple(part.group for part in parts),
         sweep=[row for part in parts for row in series.sweep(part.infos, part.group.learning_rate)],
-        curves=series.thinned([line for part in parts for line in series.curves(part.runs)], by="step"),
-        layers=series.thinned([line for part in parts for line in part.lines], by="layer"),
+        curves=series.thinned([line for part in parts for line in part.curves], by="step"),
+        layers=series.thinned([line for part in parts for line in part.layers], by="layer"),
     )
 
 
@@ -171,18 +181,20 @@ def summarise(study: Study) -> Summary:
 class _Part:
     group: Group
     infos: list[Json]
-    runs: list[tuple[Run, Json]]
-    lines: list[list[Json]]
+    curves: list[series.Line]
+    layers: list[series.Line]
 
 
 def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -> _Part:
     """One gate at one depth, from its runs on disk."""
-    runs = [(study.run(cell["id"]), study.run(cell["id"]).info()) for cell in cells if study.has(cell["id"])]
+    runs = [(run, files.run_info(run)) for run in (study.run(cell["id"]) for cell in cells if study.has(cell["id"]))]
     infos = [info for _, info in runs]
     chosen = [(run, info) for run, info in runs if info["cell"]["learning_rate"] == rate and info["status"] == "done"]
     # What the probes saw before training does not depend on the learning rate: any one of them tells it.
     shown = chosen or [(run, info) for run, info in runs if info["cell"]["learning_rate"] == cells[0]["learning_rate"]]
-    probes = [run.probes() for run, _ in shown]
+    probes = [files.run_probes(run) for run, _ in shown]
+    curves = [files.run_metrics(run) for run, _ in chosen]
+    late = [series.late(rows) for rows in curves]
     failed = [failures[cell["id"]] for cell in cells if cell["id"] in failures and not study.has(cell["id"])]
     diverged = [info for info in infos if info["status"] != "done"]
     net = infos[0]["net"] if infos else {}
@@ -194,6 +206,7 @@ def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -
         gate=cells[0]["gate"],
         depth=cells[0]["depth"],
         net=net.get("name", ""),
+        blocks=net.get("blocks"),
         parameters=net.get("parameters"),
         learning_rate=rate,
         cells=len(cells),
@@ -205,6 +218,8 @@ def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -
         reasons=tuple(dict.fromkeys([info["reason"] for info in diverged if info.get("reason")] + failed)),
         train_loss=mean("train_loss"),
         train_error=mean("train_error"),
+        late_error=Mean.of(error for error, _ in late),
+        late_steps=max((steps for _, steps in late), default=0),
         validation_loss=mean("validation_loss"),
         validation_error=mean("validation_error"),
         test_error=mean("test_error"),
@@ -213,8 +228,8 @@ def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -
         transform_end=_over_blocks(probes, "end", "transform_mean") if chosen else None,
         carry_end=_over_blocks(probes, "end", "carry_mean") if chosen else None,
     )
-    lines = series.layers(probes, group.gate, group.depth) if chosen else []
-    return _Part(group, infos, chosen, lines)
+    layers = series.layers(probes, group.gate, group.depth) if chosen else []
+    return _Part(group, infos, series.curves(curves, group.gate, group.depth), layers)
 
 
 def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:

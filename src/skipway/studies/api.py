@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from skipway.rundir import Study
 from skipway.studies.config import StudyConfig
+from skipway.studies.defaults import default_config
 from skipway.studies.runner import run_study
 from skipway.training.recipe import RECIPES, Recipe
 
 _DEFAULT = StudyConfig()
+
+T = TypeVar("T")
 
 
 def study(
     data: str | os.PathLike[str] = _DEFAULT.data,
     *,
     body: str = _DEFAULT.body,
-    gates: Sequence[str] = _DEFAULT.gates,
-    depths: Sequence[int] = _DEFAULT.depths,
-    learning_rates: Sequence[float] | None = None,
-    seeds: Sequence[int] = _DEFAULT.seeds,
+    gates: str | Iterable[str] = _DEFAULT.gates,
+    depths: int | Iterable[int] | None = None,
+    learning_rates: float | Iterable[float] | None = None,
+    seeds: int | Iterable[int] = _DEFAULT.seeds,
     width: int | None = None,
-    recipe: Recipe | str = "dense",
+    recipe: Recipe | str | None = None,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     device: str = "auto",
 ) -> Study:
     """Train gates x depths x learning rates x seeds on a data set; go on with what is in the directory already.
 
+    Gates, depths, learning rates and seeds may each be one or several.
+
     Args:
         data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
-        body: the family of nets, with settings if need be: "dense", "dense:activation=tanh".
+        body: the family of nets, with settings if need be: "dense", "dense:activation=tanh", "cifar:order=pre".
         gates: gate rules, with settings if need be: "highway", "highway:bias=-4".
-        depths: as the body's family counts them.
+        depths: as the body's family counts them; None is the family's own choice.
         learning_rates: those to try; None is the recipe's.
         seeds: each decides initial weights, the order of the data, and every other random draw of a run.
-        width: units of a dense layer; None is the family's own choice.
-        recipe: a `Recipe`, or the name of one.
+        width: units of a dense layer, channels of the first stage; None is the family's own choice.
+        recipe: a `Recipe`, or the name of one; None is that of the body's papers.
         out: the study's directory; None is ``studies/<data>-<body>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
@@ -49,16 +55,24 @@ def study(
     Raises:
         ValueError: if a setting or the data is not valid; the message says what would be.
     """
-    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    default = default_config(body)
+    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
     if learning_rates is not None:
-        chosen = replace(chosen, learning_rates=tuple(learning_rates))
+        chosen = replace(chosen, learning_rates=_several(learning_rates))
     config = StudyConfig(
         data=os.fspath(data),
         body=body,
-        gates=tuple(gates),
-        depths=tuple(depths),
-        seeds=tuple(seeds),
+        gates=_several(gates),
+        depths=default.depths if depths is None else _several(depths),
+        seeds=_several(seeds),
         width=width,
         recipe=chosen,
     )
     return run_study(config, out, workers=workers, device=device)
+
+
+def _several(values: T | Iterable[T]) -> tuple[T, ...]:
+    """Several values as a tuple; a single one, which a string is too, as a tuple of one."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return (values,)
+    return tuple(values)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 
 import torch
 
+from skipway.data.augment import canonical as canonical_augmentation
+from skipway.data.preprocess import check_kind
 from skipway.data.splits import Data
 from skipway.gates import Site
 from skipway.gates import canonical as canonical_gate
@@ -54,8 +56,6 @@ def checked(config: StudyConfig) -> StudyConfig:
     Raises:
         ValueError: with all problems, a line each.
     """
-    from dataclasses import replace
-
     config = StudyConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
     problems = config.problems()
     gates: list[str] = []
@@ -76,9 +76,15 @@ def checked(config: StudyConfig) -> StudyConfig:
         problems.append(str(error))
     if len(set(gates)) != len(gates):
         problems.append(f"gates must differ from each other; they are {' '.join(gates)}.")
+    recipe = config.recipe
+    try:
+        check_kind(recipe.preprocess)
+        recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
+    except ValueError as error:
+        problems.append(str(error))
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
-    return replace(config, gates=tuple(gates), body=body)
+    return replace(config, gates=tuple(gates), body=body, recipe=recipe)
 
 
 def cells_of(config: StudyConfig) -> list[Cell]:

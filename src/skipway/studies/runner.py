@@ -19,6 +19,7 @@ import loky
 import torch
 
 import skipway
+from skipway.data.augment import make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
 from skipway.registry import Spec
@@ -193,6 +194,8 @@ def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -
             f"batch_size {config.recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
             "give at most that."
         )
+    for augmentation in make_augmentations(config.recipe.augment):
+        augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
     device = _usable(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
     cores = _cores()

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
+from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data, Split
 from skipway.gates import GATES, Gate
@@ -25,8 +26,9 @@ from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, CellStack, build_cell, identity
 from skipway.studies.process import end_if_orphaned, machine
 from skipway.training.evaluate import cross_entropy, evaluate
+from skipway.training.execution import Execution, choose_execution, compiling, prepare
 from skipway.training.loop import Curves, Hook, Row, curve_points, train
-from skipway.training.replicas import Replicas, Stack, stack
+from skipway.training.replicas import Replicas, Single, Stack, stack
 
 # The final training loss is measured on this many samples of the training split at most.
 TRAIN_SAMPLES = 10_000
@@ -64,25 +66,36 @@ def _run(task: Task) -> None:
     started = time.perf_counter()
     data = study_data(config)
     device = torch.device(task.device)
-    preprocess = Preprocess.fit(data, "pixel")
+    recipe = config.recipe
+    preprocess = Preprocess.fit(data, cast(Kind, recipe.preprocess))
     nets = [build_cell(cell, config, data) for cell in cells]
     net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
-    steps = config.recipe.total_steps(len(data.train))
+    steps = recipe.total_steps(len(data.train))
+    execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size)
+    if isinstance(net, Single):
+        prepare(net.net, execution)
     probe = _Probe(data.train, preprocess, net, steps, device)
     progress = _Progress(Study(task.study).progress_path(task.stack.name))
     seeds = [cell.seed for cell in cells]
-    stream = BatchStream(data.train, preprocess, batch_size=config.recipe.batch_size, seeds=seeds, device=device)
-    with torch.random.fork_rng():
+    stream = BatchStream(
+        data.train,
+        preprocess,
+        batch_size=recipe.batch_size,
+        seeds=seeds,
+        augment=make_augmentations(recipe.augment),
+        device=device,
+    )
+    with torch.random.fork_rng(), compiling(execution):
         torch.manual_seed(cells[0].seed)  # rules that draw random numbers run singly, so the seed is that one's
         curves = train(
             net,
             stream,
-            config.recipe,
+            recipe,
             rates=[cell.learning_rate for cell in cells],
             steps=steps,
-            epoch_steps=len(data.train) / config.recipe.batch_size,
+            epoch_steps=len(data.train) / recipe.batch_size,
             validate=lambda replicas: evaluate(replicas, data.validation, preprocess, device=device),
-            intervals=curve_points(steps, config.recipe.batch_size, len(data.validation)),
+            intervals=curve_points(steps, recipe.batch_size, len(data.validation)),
             hooks=[probe, progress],
         )
     finals = _final_metrics(net, data, preprocess, device)
@@ -94,6 +107,7 @@ def _run(task: Task) -> None:
         task,
         data,
         preprocess,
+        execution,
         nets,
         curves,
         probe.rows,
@@ -105,12 +119,14 @@ def _commit(
     task: Task,
     data: Data,
     preprocess: Preprocess,
+    execution: Execution,
     nets: Sequence[SkipNet],
     curves: Curves,
     probes: Sequence[Sequence[Row]],
     finals: Sequence[Row],
 ) -> None:
     batch = Study(task.study).batch(task.stack.name)
+    choices = {"stack": list(task.stack.ids), "device": task.device, "threads": task.threads, **execution.to_dict()}
     for index, (cell, identifier) in enumerate(zip(task.stack.cells, task.stack.ids, strict=True)):
         member = nets[index]
         status, reason = _status(curves.diverged_at[index], finals[index])
@@ -123,7 +139,7 @@ def _commit(
             "identity": identity(cell, task.config, data),
             "config": _narrowed(task.config, cell).to_dict(),
             "environment": task.environment,
-            "choices": {"stack": list(task.stack.ids), "device": task.device, "threads": task.threads},
+            "choices": choices,
         }
         weights = weights_bytes(member, preprocess.to_dict(), data.classes)
         batch.add(identifier, info, curves.rows[index], probes[index], weights)

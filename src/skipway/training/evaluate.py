@@ -11,6 +11,7 @@ from torch import Tensor
 from skipway.data.batches import batches
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
+from skipway.eager import eager
 from skipway.training.replicas import Replicas
 
 
@@ -41,10 +42,11 @@ def evaluate(
     net.eval()
     loss = torch.zeros(net.count, dtype=torch.float64, device=device)
     wrong = torch.zeros(net.count, dtype=torch.float64, device=device)
-    for x, y in batches(split, preprocess, batch_size, device=device):
-        scores = net(x.expand(net.count, *x.shape))
-        labels = y.expand(net.count, len(y))
-        loss += cross_entropy(scores, labels).double() * len(y)
-        wrong += (scores.argmax(-1) != labels).double().sum(1)
+    with eager():  # to compile the evaluation too would take longer than it saves
+        for x, y in batches(split, preprocess, batch_size, device=device):
+            scores = net(x.expand(net.count, *x.shape))
+            labels = y.expand(net.count, len(y))
+            loss += cross_entropy(scores, labels).double() * len(y)
+            wrong += (scores.argmax(-1) != labels).double().sum(1)
     net.train(was_training)
     return Scores(loss / len(split), wrong / len(split))

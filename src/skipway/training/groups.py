@@ -1,4 +1,4 @@
-"""Which parameters a recipe treats apart: biases may learn at a rate of their own, and decay may pull on weights alone."""
+"""Which parameters a recipe treats apart: biases may learn at their own rate, and decay may pull on weights alone."""
 
 from __future__ import annotations
 

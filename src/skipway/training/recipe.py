@@ -155,7 +155,7 @@ RECIPES.add("he2015", _HE)
 # Their ResNet-110 starts at 0.01 until the training error is below 80 %, "about 400 iterations": 6.43 %.
 RECIPES.add("he2015-110", replace(_HE, warmup_steps=400, warmup_hold=0.1))
 
-# The configuration files of Srivastava et al. 2015 (arXiv 1507.06228, section 3); biases learn twice as fast, undecayed.
+# The configuration files of Srivastava et al. 2015 (arXiv 1507.06228, section 3): biases learn twice as fast.
 _HIGHWAY = Recipe(
     nesterov=True,
     weight_decay=1e-3,

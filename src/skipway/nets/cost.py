@@ -1,0 +1,79 @@
+"""What a net costs for one input: parameters, products, and the memory that a training step keeps for it.
+
+Nothing is computed: the net is traced on torch's meta device, where tensors have shapes and no values.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from skipway.gates import Gate
+
+# A prime that no width is a multiple of: what a step keeps of every input has a size divisible by it, the rest has not.
+# (The difference of two batches would tell them apart as well, in twice the time: a thousand layers take seconds.)
+_BATCH = 65_521
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A net's cost for one input of some shape."""
+
+    parameters: int  # whatever the input
+    multiply_adds: int  # of one forward pass: the products in convolutions and linear layers, as papers count them
+    activation_bytes: int  # what a training step's forward pass keeps of one input for the backward pass
+
+
+def cost(net: nn.Module, shape: tuple[int, ...]) -> Cost:
+    """Count what one float32 input of a training batch costs. The net stays as it is.
+
+    What a batch needs once (parameters, a batch norm's means) is no input's cost, and left out. Random gates let their
+    mean through, so that every block counts: stochastic depth costs up to this much, and less in a step that skips
+    blocks. The input itself counts where the first layer keeps it; the loss does not.
+
+    Args:
+        net: any module that takes a batch of such inputs, as a whole.
+        shape: of one input, without the batch: (channels, height, width) for images.
+
+    Raises:
+        ValueError: if the net does not take inputs of this shape.
+    """
+    try:
+        products, kept = _trace(_on_meta(net), torch.empty(_BATCH, *shape, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the net does not take inputs of shape {' x '.join(map(str, shape))}: {error}") from error
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return Cost(parameters, products // _BATCH, sum(size // _BATCH for size in kept if size % _BATCH == 0))
+
+
+def _on_meta(net: nn.Module) -> nn.Module:
+    """A copy in training mode, without values."""
+    # What the copy has for each tensor is made beforehand, so that no values are copied only to be dropped.
+    tensors: dict[int, object] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in net.buffers()}
+    for parameter in net.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        tensors[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    traced = copy.deepcopy(net, tensors).train()
+    for gate in traced.modules():
+        if isinstance(gate, Gate) and gate.random:
+            gate.eval()
+    return traced
+
+
+def _trace(net: nn.Module, batch: Tensor) -> tuple[int, list[int]]:
+    """Products of a forward pass, and the bytes of each storage that autograd keeps after it."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage  # and with that alive to the end: no two share an address
+        return tensor
+
+    with FlopCounterMode(display=False) as flops, torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(batch)
+    return flops.get_total_flops() // 2, [storage.nbytes() for storage in kept.values()]

@@ -1,0 +1,96 @@
+"""How a net runs on this machine: the memory format of its images, and whether its blocks are compiled.
+
+Neither changes what is computed but for the order of sums; both are chosen from the net and the length of the run
+alone, never from a clock, so that a study started again makes the same choices. LOG.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from skipway.gates import Gate
+from skipway.nets.cost import cost
+from skipway.nets.stack import SkipNet
+
+# Compiling the blocks of a net takes 15 to 40 s when nothing of it is cached, and saves an eighth of the time on a
+# CPU: so many multiplications of the forward passes (15 minutes on one core) pay that back twice or more.
+_LEAST_PRODUCTS = 3e13
+# Dynamo compiles a block's code anew for every shape and, counting from the first, gives up after eight.
+_RECOMPILE_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What was chosen; run.json records it."""
+
+    channels_last: bool = False
+    """Images lie in memory pixel by pixel, all channels of one together."""
+    compiled: bool = False
+    """Each block is compiled by itself, so that compiling takes as long for a deep net as for a shallow one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return asdict(self)
+
+
+def choose_execution(net: nn.Module, shape: tuple[int, int, int], *, images: int) -> Execution:
+    """Choose for a net that is about to be trained.
+
+    Args:
+        net: an ordinary net.
+        shape: of one image: channels, height, width.
+        images: how many pass through it in the training, all steps together.
+    """
+    if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
+        return Execution()
+    # A random gate decides anew in every step which branches run at all: that is no one program.
+    random = any(isinstance(module, Gate) and module.random for module in net.modules())
+    worth = isinstance(net, SkipNet) and not random and cost(net, shape).multiply_adds * images >= _LEAST_PRODUCTS
+    return Execution(channels_last=True, compiled=worth and can_compile())
+
+
+def prepare(net: nn.Module, execution: Execution) -> None:
+    """Make a net run as chosen. Names and shapes in its state dict stay as they were."""
+    if execution.channels_last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if execution.compiled:
+        assert isinstance(net, SkipNet)
+        # What other nets left behind counts against the limit, too.
+        torch.compiler.reset()
+        for block in net.blocks:
+            block.compile(dynamic=False)
+
+
+@contextmanager
+def compiling(execution: Execution) -> Iterator[None]:
+    """The context in which a compiled net is trained."""
+    if not execution.compiled:
+        yield
+        return
+    import torch._dynamo.config
+
+    with torch._dynamo.config.patch(recompile_limit=_RECOMPILE_LIMIT):
+        yield
+
+
+@cache
+def can_compile() -> bool:
+    """Whether torch.compile works here: on a CPU it needs a C++ compiler, and not every machine has one."""
+    try:
+        # No function tells; what may be missing is found out by compiling something.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's modules warn of each other when they are imported
+            torch.compile(lambda x: x + 1)(torch.zeros(8))
+    except Exception as error:  # dynamo wraps whatever its backends raise
+        logging.getLogger("skipway").warning("torch.compile does not work here, so nets run eagerly: %s", error)
+        return False
+    return True
