@@ -24,12 +24,11 @@ def treatments(net: nn.Module, recipe: Recipe) -> dict[str, Treatment]:
         net: an ordinary net; for a stack, one of its kind.
         recipe: says what is treated apart.
     """
-    biases = {id(layer.bias) for layer in layers_of(net)}
+    weights, biases = ({id(getattr(layer, kind)) for layer in layers_of(net)} for kind in ("weight", "bias"))
     return {
         name: Treatment(
             rate=recipe.bias_rate if id(parameter) in biases else 1.0,
-            # A layer's weight has two dimensions or more; biases, norms and the scales of gates have one or none.
-            decay=recipe.weight_decay if recipe.decay_on == "all" or parameter.dim() > 1 else 0.0,
+            decay=recipe.weight_decay if recipe.decay_on == "all" or id(parameter) in weights else 0.0,
         )
         for name, parameter in net.named_parameters()
     }
