@@ -14,7 +14,7 @@ from helpers import dense, digits
 from skipway.data.batches import BatchStream
 from skipway.gates import GATES
 from skipway.training.evaluate import Scores, cross_entropy, error_rate, evaluate
-from skipway.training.loop import Curves, Hook, Row, curve_points, train
+from skipway.training.loop import Curves, Hook, Row, curve_plan, train
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, stack
 
@@ -156,13 +156,19 @@ def test_intervals_are_even_and_end_with_the_training(steps, intervals, expected
     assert [row["step"] for row in curves.rows[0]] == expected
 
 
-def test_curve_points_are_enough_and_affordable():
-    assert curve_points(300, 128, 180) == 30
-    assert curve_points(5, 128, 180) == 5
-    assert curve_points(300, 128, 5_000) == 8
+def test_a_curve_has_enough_points_and_costs_a_tenth_of_the_training():
+    assert curve_plan(300, 128, 180) == (30, 180)
+    assert curve_plan(5, 128, 180) == (5, 180)
     # As many as cost a tenth of the training: 0.3 x 1000 x 100 / 2000, a forward pass being a third of a step.
-    assert curve_points(1000, 100, 2000) == 15
-    assert all(1 <= curve_points(steps, 128, 1000) <= min(steps, 30) for steps in range(1, 400, 7))
+    assert curve_plan(1000, 100, 2000) == (15, 2000)
+    # Eight points on all 5,000 would cost as much as three tenths.
+    assert curve_plan(300, 128, 5_000) == (8, 0.3 * 300 * 128 / 8)
+    assert curve_plan(20, 16, 5_000) == (8, 500)
+    for steps in range(30, 4000, 70):
+        points, samples = curve_plan(steps, 128, 5_000)
+        assert 8 <= points <= 30
+        assert samples <= 5_000
+        assert points * samples <= max(8 * 500, 0.3 * steps * 128)
 
 
 def test_the_first_step_that_was_not_finite_is_remembered():

@@ -12,6 +12,7 @@ from skipway.nets.weights import load_net
 from skipway.rundir import Json, Run, Study
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
+from skipway.training.execution import choose_execution, prepare
 from skipway.training.replicas import Single
 
 
@@ -46,6 +47,7 @@ def score_on_test(study: Study, ids: Mapping[Cell, str], chosen: Sequence[Json],
 
 def _test_scores(run: Run, data: Data) -> Json:
     saved = load_net(run.weights)
+    prepare(saved.net, choose_execution(saved.net, data.shape, images=len(data.test)))
     scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess))
     return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}
 

@@ -27,11 +27,12 @@ from skipway.studies.grid import Cell, CellStack, build_cell, identity
 from skipway.studies.process import end_if_orphaned, machine
 from skipway.training.evaluate import cross_entropy, evaluate
 from skipway.training.execution import Execution, choose_execution, compiling, prepare
-from skipway.training.loop import Curves, Hook, Row, curve_points, train
+from skipway.training.loop import Curves, Hook, Row, affordable_samples, curve_plan, train
 from skipway.training.replicas import Replicas, Single, Stack, stack
 
-# The final training loss is measured on this many samples of the training split at most.
-TRAIN_SAMPLES = 10_000
+# The final training loss is measured on so many samples of the training split: the fewest after a short training, since
+# to go over more would take longer than to train.
+_FEWEST_TRAIN_SAMPLES, _MOST_TRAIN_SAMPLES = 2_000, 10_000
 _PROBE_SAMPLES = 256
 
 
@@ -85,6 +86,8 @@ def _run(task: Task) -> None:
         augment=make_augmentations(recipe.augment),
         device=device,
     )
+    points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
+    watched = _evenly(data.validation, samples)
     with torch.random.fork_rng(), compiling(execution):
         torch.manual_seed(cells[0].seed)  # rules that draw random numbers run singly, so the seed is that one's
         curves = train(
@@ -94,11 +97,11 @@ def _run(task: Task) -> None:
             rates=[cell.learning_rate for cell in cells],
             steps=steps,
             epoch_steps=len(data.train) / recipe.batch_size,
-            validate=lambda replicas: evaluate(replicas, data.validation, preprocess, device=device),
-            intervals=curve_points(steps, recipe.batch_size, len(data.validation)),
+            validate=lambda replicas: evaluate(replicas, watched, preprocess, device=device),
+            intervals=points,
             hooks=[probe, progress],
         )
-    finals = _final_metrics(net, data, preprocess, device)
+    finals = _final_metrics(net, data, preprocess, device, affordable_samples(steps, recipe.batch_size))
     seconds = (time.perf_counter() - started) / len(cells)
     for index, member in enumerate(nets):
         net.fill(index, member)
@@ -165,9 +168,11 @@ def _status(diverged_at: int | None, metrics: Row) -> tuple[str, str | None]:
     return "done", None
 
 
-def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, device: torch.device) -> list[Row]:
+def _final_metrics(
+    net: Replicas, data: Data, preprocess: Preprocess, device: torch.device, affordable: int
+) -> list[Row]:
     """Of the final weights: on the training split (a fixed part of a large one) and on the validation split."""
-    part = _evenly(data.train, TRAIN_SAMPLES)
+    part = _evenly(data.train, min(_MOST_TRAIN_SAMPLES, max(_FEWEST_TRAIN_SAMPLES, affordable)))
     trained = evaluate(net, part, preprocess, device=device)
     validated = evaluate(net, data.validation, preprocess, device=device)
     columns = {
