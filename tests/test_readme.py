@@ -41,11 +41,17 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("command", SKIPWAY)
 def test_command(command, folder, request):
+    # The same loading code on the same data set, from a folder instead of the network.
     if "--data mnist" in command:
-        # The same loading code on the same data set, from a folder instead of the network.
-        shared = request.getfixturevalue("shared")
-        command = command.replace("--data mnist", f"--data {shared / 'data' / 'mnist'}")
+        command = command.replace("--data mnist", f"--data {request.getfixturevalue('shared') / 'data' / 'mnist'}")
+    if "--data cifar10" in command:
+        command = command.replace("--data cifar10", f"--data {request.getfixturevalue('shared') / 'data' / 'cifar10'}")
     if command.startswith("skipway study"):
+        for flag in ("depths", "steps", "width", "warmup-steps"):
+            if "--body cifar" in command:
+                command = re.sub(rf" --{flag} [\d ]+", " ", command)
+        if "--body cifar" in command:
+            command = f"{command} --depths 8 14 --width 4 --batch-size 16 --warmup-steps 2"
         command = f"{command} {SHORT}"
         if "--epochs" in command:
             command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from skipway.gates import Flow as Flow
     from skipway.gates import Gate as Gate
     from skipway.gates import Site as Site
+    from skipway.nets.cost import Cost as Cost
+    from skipway.nets.cost import cost as cost
     from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import build as build
     from skipway.nets.weights import load_net as load_net
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives, and its name there.
 _HOMES = {
+    "Cost": "skipway.nets.cost:Cost",
     "Flow": "skipway.gates:Flow",
     "Gate": "skipway.gates:Gate",
     "Highway": "skipway.skip:Highway",
@@ -41,6 +44,7 @@ _HOMES = {
     "Skip": "skipway.skip:Skip",
     "Study": "skipway.rundir:Study",
     "build": "skipway.nets.registry:build",
+    "cost": "skipway.nets.cost:cost",
     "lesion": "skipway.probe.lesion:lesion",
     "load": "skipway.data.sources:load",
     "load_net": "skipway.nets.weights:load_net",
