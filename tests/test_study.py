@@ -10,21 +10,28 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from skipway.data.augment import AUGMENTATIONS, Augmentation
+from skipway.data.preprocess import Preprocess
+from skipway.data.sources import load
 from skipway.gates import GATES, Flow, Gate
+from skipway.nets.registry import FAMILIES
 from skipway.nets.weights import load_net
 from skipway.probe.lesion import lesion
 from skipway.report import page
 from skipway.rundir import Study
 from skipway.studies.config import StudyConfig
+from skipway.studies.defaults import default_config
 from skipway.studies.grid import cells_of
 from skipway.studies.runner import run_study
+from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
+from skipway.training.replicas import Single
 
 SMALL = StudyConfig(
     gates=("plain", "highway"),
@@ -173,6 +180,52 @@ def test_a_users_gate_is_one_class(tmp_path):
             assert torch.equal(net(x), net.head(net.stem(x)))
     finally:
         GATES.remove("halves")
+
+
+@pytest.mark.parametrize("body", [body for body in FAMILIES if body != "dense"])
+def test_convolutional_nets_repeat_by_seed_and_score_as_saved(body, tmp_path):
+    """With their papers' own preprocessing, augmentation, dropout and optimizer, on digits."""
+    default = default_config(body)
+    # At the size of digits, the ImageNet body's last stage sees one pixel: batch norm needs more than one image.
+    width, depth = {"highway-cifar": (8, 19), "highway-mnist": (8, 10), "imagenet": (8, 18)}.get(body, (4, 8))
+    recipe = replace(default.recipe, steps=6, batch_size=16)
+    if recipe.augment:
+        recipe = replace(recipe, augment=("crop:pad=1", "flip"))
+    config = replace(
+        default, gates=("highway",), depths=(depth,), width=None if body == "highway-2025" else width, seeds=(0,)
+    )
+    config = replace(config, recipe=recipe)
+    one, two = (run_study(config, tmp_path / name, workers=1) for name in ("one", "two"))
+    assert numbers(one) == numbers(two)
+    ((identifier, (metrics, *_)),) = numbers(one).items()
+    assert one.run(identifier).info()["choices"]["channels_last"]
+    saved = load_net(one.run(identifier).weights)
+    assert saved.preprocess["kind"] == recipe.preprocess
+    scores = evaluate(Single(saved.net), load("digits").test, Preprocess.from_dict(saved.preprocess))
+    assert float(scores.error[0]) == pytest.approx(metrics["test_error"], abs=1e-9)
+    assert float(scores.loss[0]) == pytest.approx(metrics["test_loss"], rel=1e-5)
+
+
+def test_a_users_augmentation_is_one_class(tmp_path):
+    """Named, and used in worker processes, with no other change: here it leaves nothing to learn from."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Dark(Augmentation, name="dark"):
+        share: float = 1.0
+
+        def draw(self, count, shape, generator):
+            return torch.rand(count, generator=generator) < self.share
+
+        def apply(self, images, drawn):
+            return images.masked_fill(drawn[:, None, None, None], 0)
+
+    try:
+        recipe = replace(SMALL.recipe, augment=("dark:share=1",), learning_rates=(0.1,))
+        study = run_study(replace(SMALL, gates=("plain",), depths=(3,), recipe=recipe), tmp_path)
+        assert study.info()["config"]["recipe"]["augment"] == ["dark"]
+        assert all(metrics["train_error"] > 0.8 for metrics, *_ in numbers(study).values())
+    finally:
+        AUGMENTATIONS.remove("dark")
 
 
 def test_a_gate_that_cannot_stand_in_the_body_is_refused_before_anything_runs(tmp_path):

@@ -19,7 +19,7 @@ import loky
 import torch
 
 import skipway
-from skipway.data.augment import make_augmentations
+from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
 from skipway.registry import Spec
@@ -221,10 +221,11 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
     """Train the missing stacks in worker processes, the longest first, so that the last ones end together."""
     if not missing:
         return
-    rules = {Spec.parse(gate).name: GATES[Spec.parse(gate).name] for gate in plan.config.gates}
+    rules = {name: GATES[name] for name in map(_name, plan.config.gates)}
+    augmentations = {name: AUGMENTATIONS[name] for name in map(_name, plan.config.recipe.augment)}
     about = environment(plan.device)
     tasks = [
-        Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules)
+        Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules, augmentations)
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
     for attempt in range(_ATTEMPTS):
@@ -232,6 +233,10 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
         tasks = _run_tasks(plan, tasks, failures, watch, last=attempt == _ATTEMPTS - 1)
         if not tasks:
             return
+
+
+def _name(spec: str) -> str:
+    return Spec.parse(spec).name
 
 
 def _run_tasks(plan: _Plan, tasks: Sequence[Task], failures: dict[str, str], watch: Watch, *, last: bool) -> list[Task]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 
-from skipway.data.augment import make_augmentations
+from skipway.data.augment import AUGMENTATIONS, Augmentation, make_augmentations
 from skipway.data.batches import BatchStream
 from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.sources import load
@@ -46,13 +46,17 @@ class Task:
     device: str
     threads: int
     environment: Json
-    gates: Mapping[str, type[Gate]]  # rules that the user defined: the worker's registry learns of them
+    # What the user may have defined: the worker's registries learn of it.
+    gates: Mapping[str, type[Gate]]
+    augmentations: Mapping[str, type[Augmentation]]
 
 
 def run_stack(task: Task) -> None:
     """Train a stack and commit its runs."""
     for name, rule in task.gates.items():
         GATES.replace(name, rule)
+    for name, augmentation in task.augmentations.items():
+        AUGMENTATIONS.replace(name, augmentation)
     with machine(task.threads):
         _run(task)
 
