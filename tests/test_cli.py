@@ -80,6 +80,7 @@ assert "torch" not in sys.modules
         (["study", "--augment", "crop:pad=9"], ["crop:pad=9", "1 to 7"]),
         (["study", "--preprocess", "pixels"], ["unknown preprocessing 'pixels'", "'pixel'"]),
         (["study", "--decay-on", "biases"], ["decay", "all", "weights"]),
+        (["study", "--memory", "recomput"], ["unknown memory 'recomput'", "'recompute'"]),
         (["study", "--warmup-hold", "2"], ["warmup_hold", "up to 1"]),
         (["study", "--data", "no-such-data"], ["no-such-data", "digits"]),
         (["study", "--steps", "3", "--epochs", "1"], ["--steps 3 and --epochs 1", "give one"]),

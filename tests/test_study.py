@@ -206,6 +206,15 @@ def test_convolutional_nets_repeat_by_seed_and_score_as_saved(body, tmp_path):
     assert float(scores.loss[0]) == pytest.approx(metrics["test_loss"], rel=1e-5)
 
 
+def test_recomputing_finds_the_same_numbers(tmp_path):
+    default = default_config("cifar")
+    recipe = replace(default.recipe, steps=6, batch_size=16, augment=("flip",))
+    config = replace(default, gates=("highway",), depths=(20,), width=4, seeds=(0,), recipe=recipe)
+    stored, again = (run_study(config, tmp_path / name, memory=name, workers=1) for name in ("store", "recompute"))
+    assert numbers(stored) == numbers(again)
+    assert [run.info()["choices"]["recompute"] for study in (stored, again) for run in study.runs()] == [False, True]
+
+
 def test_a_users_augmentation_is_one_class(tmp_path):
     """Named, and used in worker processes, with no other change: here it leaves nothing to learn from."""
 

@@ -37,6 +37,8 @@ class StudyCommand:
     """Processes that train at the same time; one a core, or one on a GPU, if not given."""
     device: str = "auto"
     """auto, cpu, cuda or another of torch's devices."""
+    memory: str = "store"
+    """store, or recompute: the backward pass computes blocks again, for deep nets in little memory."""
     settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
 
 
@@ -59,7 +61,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with follow() as watch:
             study = run_study(
-                command.settings, out, workers=command.workers, device=command.device, command=asked, watch=watch
+                command.settings,
+                out,
+                workers=command.workers,
+                device=command.device,
+                memory=command.memory,
+                command=asked,
+                watch=watch,
             )
     except KeyboardInterrupt:
         print("Interrupted: what was finished counts; start the same command again to go on.", file=sys.stderr)

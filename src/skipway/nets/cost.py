@@ -6,7 +6,7 @@ Nothing is computed: the net is traced on torch's meta device, where tensors hav
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from skipway.gates import Gate
+from skipway.nets.stack import SkipNet
 
 # A prime that no width is a multiple of: what a step keeps of every input has a size divisible by it, the rest has not.
 # (The difference of two batches would tell them apart as well, in twice the time: a thousand layers take seconds.)
@@ -27,6 +28,15 @@ class Cost:
     parameters: int  # whatever the input
     multiply_adds: int  # of one forward pass: the products in convolutions and linear layers, as papers count them
     activation_bytes: int  # what a training step's forward pass keeps of one input for the backward pass
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """What a training step holds of one input for one block."""
+
+    name: str  # the block's, in the net
+    input_bytes: int  # what goes in
+    activation_bytes: int  # what it keeps for the backward pass, its input too where no block before it keeps that
 
 
 def cost(net: nn.Module, shape: tuple[int, ...]) -> Cost:
@@ -49,6 +59,41 @@ def cost(net: nn.Module, shape: tuple[int, ...]) -> Cost:
         raise ValueError(f"the net does not take inputs of shape {' x '.join(map(str, shape))}: {error}") from error
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return Cost(parameters, products // _BATCH, sum(size // _BATCH for size in kept if size % _BATCH == 0))
+
+
+def block_costs(net: SkipNet, shape: tuple[int, ...]) -> list[BlockCost]:
+    """What each block of a net holds of one float32 input of a training batch, in order; counted as `cost` does."""
+    names = {block: name for name, block in net.named_modules()}
+    traced = _on_meta(net)
+    kept: dict[int, torch.UntypedStorage] = {}
+    found: list[BlockCost] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    def measure(name: str, block: nn.Module) -> None:
+        def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            found.append(BlockCost(name, args[0].nbytes // _BATCH, -_of_inputs(kept)))
+
+        def after(module: nn.Module, args: object, output: object) -> None:
+            held = found.pop()
+            found.append(replace(held, activation_bytes=held.activation_bytes + _of_inputs(kept)))
+
+        block.register_forward_pre_hook(before)
+        block.register_forward_hook(after)
+
+    for block in net.blocks:
+        measure(names[block], traced.get_submodule(names[block]))
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+        traced(torch.empty(_BATCH, *shape, device="meta"))
+    return found
+
+
+def _of_inputs(kept: dict[int, torch.UntypedStorage]) -> int:
+    """The bytes of one input among the storages that are kept: sizes that the batch divides."""
+    return sum(size // _BATCH for storage in kept.values() if (size := storage.nbytes()) % _BATCH == 0)
 
 
 def _on_meta(net: nn.Module) -> nn.Module:

@@ -31,6 +31,7 @@ def study(
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     device: str = "auto",
+    memory: str = "store",
 ) -> Study:
     """Train gates x depths x learning rates x seeds on a data set; go on with what is in the directory already.
 
@@ -48,6 +49,7 @@ def study(
         out: the study's directory; None is ``studies/<data>-<body>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
+        memory: "store", or "recompute" for deep nets in little memory: as fast as 0.7 times, to the same bits.
 
     Returns:
         The study on disk. `skipway.write_report` writes its page.
@@ -68,7 +70,7 @@ def study(
         width=width,
         recipe=chosen,
     )
-    return run_study(config, out, workers=workers, device=device)
+    return run_study(config, out, workers=workers, device=device, memory=memory)
 
 
 def _several(values: T | Iterable[T]) -> tuple[T, ...]:

@@ -22,7 +22,7 @@ import skipway
 from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
-from skipway.registry import Spec
+from skipway.registry import Spec, UnknownNameError
 from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.config import StudyConfig
@@ -31,6 +31,7 @@ from skipway.studies.process import start_worker
 from skipway.studies.worker import Task, run_stack, study_data
 
 _POLL_SECONDS = 0.25
+_MEMORY = ("store", "recompute")
 _ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's failure
 
 
@@ -62,6 +63,7 @@ class _Plan:
     workers: int
     threads: int
     device: str
+    recompute: bool
 
     @property
     def ids(self) -> dict[Cell, str]:
@@ -76,6 +78,7 @@ def run_study(
     *,
     workers: int | None = None,
     device: str = "auto",
+    memory: str = "store",
     command: str | None = None,
     watch: Watch | None = None,
 ) -> Study:
@@ -88,6 +91,7 @@ def run_study(
         out: its directory; None is ``studies/<data>-<body>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
+        memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
         command: the shell command that asked for it, for the report.
         watch: is told how it goes on.
 
@@ -98,7 +102,7 @@ def run_study(
     watch = watch or Watch()
     study = Study(Path(out) if out is not None else default_out(config))
     # Whatever is wrong with what was asked is told before anything is made.
-    plan = _plan(study, config, workers, device)
+    plan = _plan(study, config, workers, device, memory)
     with _locked(study):
         study.recover()
         missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
@@ -187,7 +191,9 @@ class _Record:
         self.write(status, failures, chosen)
 
 
-def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -> _Plan:
+def _plan(study: Study, config: StudyConfig, workers: int | None, device: str, memory: str) -> _Plan:
+    if memory not in _MEMORY:
+        raise UnknownNameError("memory", memory, _MEMORY)
     data = study_data(config)
     if config.recipe.batch_size > len(data.train):
         raise ValueError(
@@ -202,7 +208,7 @@ def _plan(study: Study, config: StudyConfig, workers: int | None, device: str) -
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more; it is {workers}.")
     workers = workers or (min(cores, len(stacks)) if device == "cpu" else 1)
-    return _Plan(study, config, data, stacks, workers, max(1, cores // workers), device)
+    return _Plan(study, config, data, stacks, workers, max(1, cores // workers), device, memory == "recompute")
 
 
 def _usable(device: str) -> str:
@@ -225,7 +231,17 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
     augmentations = {name: AUGMENTATIONS[name] for name in map(_name, plan.config.recipe.augment)}
     about = environment(plan.device)
     tasks = [
-        Task(stack, plan.config, plan.study.path.absolute(), plan.device, plan.threads, about, rules, augmentations)
+        Task(
+            stack=stack,
+            config=plan.config,
+            study=plan.study.path.absolute(),
+            device=plan.device,
+            threads=plan.threads,
+            recompute=plan.recompute,
+            environment=about,
+            gates=rules,
+            augmentations=augmentations,
+        )
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
     for attempt in range(_ATTEMPTS):

@@ -18,6 +18,7 @@ from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data, Split
 from skipway.gates import GATES, Gate
+from skipway.nets.cost import block_costs
 from skipway.nets.stack import SkipNet
 from skipway.nets.weights import weights_bytes
 from skipway.probe.signals import layers_of_net, measure
@@ -28,7 +29,7 @@ from skipway.studies.process import end_if_orphaned, machine
 from skipway.training.evaluate import cross_entropy, evaluate
 from skipway.training.execution import Execution, choose_execution, compiling, prepare
 from skipway.training.loop import Curves, Hook, Row, affordable_samples, curve_plan, train
-from skipway.training.replicas import Replicas, Single, Stack, stack
+from skipway.training.replicas import Replicas, Stack, stack
 
 # The final training loss is measured on so many samples of the training split: the fewest after a short training, since
 # to go over more would take longer than to train.
@@ -45,6 +46,7 @@ class Task:
     study: Path
     device: str
     threads: int
+    recompute: bool  # blocks are computed again in the backward pass, for less memory
     environment: Json
     # What the user may have defined: the worker's registries learn of it.
     gates: Mapping[str, type[Gate]]
@@ -76,9 +78,9 @@ def _run(task: Task) -> None:
     nets = [build_cell(cell, config, data) for cell in cells]
     net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
     steps = recipe.total_steps(len(data.train))
-    execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size)
-    if isinstance(net, Single):
-        prepare(net.net, execution)
+    images = steps * recipe.batch_size
+    execution = choose_execution(nets[0], data.shape, images=images, recompute=task.recompute)
+    prepare(net.net, execution, block_costs(nets[0], data.shape) if task.recompute else ())
     probe = _Probe(data.train, preprocess, net, steps, device)
     progress = _Progress(Study(task.study).progress_path(task.stack.name))
     seeds = [cell.seed for cell in cells]
@@ -215,8 +217,8 @@ class _Probe(Hook):
         self._add(net, "end", self._steps)
 
     def _add(self, net: Replicas, moment: str, step: int) -> None:
-        inner: torch.nn.Module = net.net  # type: ignore[assignment]
-        found = measure(inner, self._x, self._losses, layers=layers_of_net(inner), replicas=self._replicas)
+        layers = layers_of_net(net.net)
+        found = measure(net.net, self._x, self._losses, layers=layers, replicas=self._replicas)
         for own, rows in zip(self.rows, found, strict=True):
             own.extend({"moment": moment, "step": step, **row} for row in rows)
 

@@ -1,14 +1,15 @@
-"""How a net runs on this machine: the memory format of its images, and whether its blocks are compiled.
+"""How a net runs on this machine: the memory format of its images, whether blocks are compiled, or computed again.
 
-Neither changes what is computed but for the order of sums; both are chosen from the net and the length of the run
-alone, never from a clock, so that a study started again makes the same choices. LOG.md has the measurements.
+None of it changes what is computed but for the order of sums. What is not asked for is chosen from the net and the
+length of the run alone, never from a clock, so that a study started again makes the same choices. LOG.md has the
+measurements.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,8 +19,9 @@ import torch
 from torch import nn
 
 from skipway.gates import Gate
-from skipway.nets.cost import cost
+from skipway.nets.cost import BlockCost, cost
 from skipway.nets.stack import SkipNet
+from skipway.training.memory import segment
 
 # Compiling the blocks of a net takes 15 to 40 s when nothing of it is cached, and saves an eighth of the time on a
 # CPU: so many multiplications of the forward passes (15 minutes on one core) pay that back twice or more.
@@ -36,30 +38,41 @@ class Execution:
     """Images lie in memory pixel by pixel, all channels of one together."""
     compiled: bool = False
     """Each block is compiled by itself, so that compiling takes as long for a deep net as for a shallow one."""
+    recompute: bool = False
+    """The backward pass computes blocks again, so that memory grows with the square root of depth."""
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it."""
         return asdict(self)
 
 
-def choose_execution(net: nn.Module, shape: tuple[int, int, int], *, images: int) -> Execution:
+def choose_execution(net: nn.Module, shape: tuple[int, int, int], *, images: int, recompute: bool = False) -> Execution:
     """Choose for a net that is about to be trained.
 
     Args:
         net: an ordinary net.
         shape: of one image: channels, height, width.
         images: how many pass through it in the training, all steps together.
+        recompute: asked for.
     """
     if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
-        return Execution()
+        return Execution(recompute=recompute)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
     worth = isinstance(net, SkipNet) and not random and cost(net, shape).multiply_adds * images >= _LEAST_PRODUCTS
-    return Execution(channels_last=True, compiled=worth and can_compile())
+    return Execution(channels_last=True, compiled=worth and can_compile(), recompute=recompute)
 
 
-def prepare(net: nn.Module, execution: Execution) -> None:
-    """Make a net run as chosen. Names and shapes in its state dict stay as they were."""
+def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = ()) -> None:
+    """Make a net run as chosen. Names and shapes in its state dict stay as they were.
+
+    Args:
+        net: an ordinary net; a stack of nets where only recomputing was chosen.
+        execution: what was chosen.
+        costs: of the net's blocks, for recomputing: `skipway.nets.cost.block_costs`.
+    """
+    if execution.recompute:
+        segment(net, costs)
     if execution.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if execution.compiled:

@@ -36,6 +36,7 @@ class Replicas(nn.Module):
     """What the training loop trains: one or more copies of a net, with a leading replica dimension outside."""
 
     count: int
+    net: nn.Module  # what runs: a net, or one module that stands for all of them
 
     @property
     def template(self) -> nn.Module:
