@@ -18,6 +18,8 @@ check: .venv-test/installed  ## Format, lint, types and the levels of the house.
 
 bench: .venv-test/installed  ## Measure; each file under benchmarks/ says what.
 	.venv-test/bin/python benchmarks/replicas.py
+	.venv-test/bin/python benchmarks/train_step.py
+	.venv-test/bin/python benchmarks/memory.py
 
 clean:  ## Take away environments and caches; studies stay.
 	rm -rf .venv .venv-test .mypy_cache .ruff_cache .pytest_cache

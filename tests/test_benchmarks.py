@@ -6,7 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by Linux's own count")
+def test_memory():
+    size = "--nets residual-dense-6 resnet-8 --batch 8 --rounds 1"
+    command = [sys.executable, str(BENCHMARKS / "memory.py"), *size.split()]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[:2] for line in printed.splitlines()[2:]] == [
+        [net, way] for net in ("residual-dense-6", "resnet-8") for way in ("store", "recompute")
+    ]
 
 
 def test_train_step(peers):
