@@ -49,7 +49,7 @@ def study(
         out: the study's directory; None is ``studies/<data>-<body>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
-        memory: "store", or "recompute" for deep nets in little memory: as fast as 0.7 times, to the same bits.
+        memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
 
     Returns:
         The study on disk. `skipway.write_report` writes its page.
