@@ -6,7 +6,7 @@ import math
 import random
 from pathlib import Path
 
-from skipway.rundir import Study, run_id
+from skipway.rundir import RunContent, Study, run_id
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 STEPS = range(20, 301, 20)
@@ -181,27 +181,29 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
         for step in STEPS
     ]
     batch.add(
-        cell["id"],
-        {
-            "status": "diverged" if diverged else "done",
-            "reason": "the loss was not finite at step 37" if diverged else None,
-            "cell": {key: cell[key] for key in ("gate", "depth", "learning_rate", "seed")},
-            "net": {
-                "name": f"{gate}-dense-{depth}",
-                "parameters": 5100 * depth,
-                "blocks": blocks,
-                "body": "dense",
-                "settings": {},
+        RunContent(
+            cell["id"],
+            {
+                "status": "diverged" if diverged else "done",
+                "reason": "the loss was not finite at step 37" if diverged else None,
+                "cell": {key: cell[key] for key in ("gate", "depth", "learning_rate", "seed")},
+                "net": {
+                    "name": f"{gate}-dense-{depth}",
+                    "parameters": 5100 * depth,
+                    "blocks": blocks,
+                    "body": "dense",
+                    "settings": {},
+                },
+                "metrics": metrics,
+                "identity": {"data": "d1617"},
+                "config": {"steps": 300},
+                "environment": {"torch": "2.13.0"},
+                "choices": {},
             },
-            "metrics": metrics,
-            "identity": {"data": "d1617"},
-            "config": {"steps": 300},
-            "environment": {"torch": "2.13.0"},
-            "choices": {},
-        },
-        [] if diverged else curve,
-        _probes(gate, blocks, draw, moments=("start",) if diverged else ("start", "end")),
-        b"",
+            [] if diverged else curve,
+            _probes(gate, blocks, draw, moments=("start",) if diverged else ("start", "end")),
+            b"",
+        )
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream, batches
+from skipway.data.part import Part
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Split
@@ -193,6 +194,88 @@ def test_another_augmentations_state_is_refused():
 def test_images_too_small_for_an_augmentation_are_refused_at_once():
     with pytest.raises(ValueError, match=r"crop:pad=8 on images of 8 x 8 pixels .*1 to 7 are valid"):
         digits_stream(0, augment=make_augmentations(["crop:pad=8"]))
+
+
+def test_a_saved_stream_is_small_and_the_same_size_at_every_step(tmp_path):
+    stream, sizes = digits_stream(0), []
+    for _ in range(14):
+        next(stream)
+        torch.save(stream.state_dict(), tmp_path / "state.pt")
+        sizes.append((tmp_path / "state.pt").stat().st_size)
+    assert max(sizes) < 20_000
+
+
+# --- parts: several processes, one order -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [0, 1, 5, 7, 12])
+def test_parts_are_the_whole_in_order_and_nearly_equal(count, size):
+    shares = [list(range(size))[Part(index, count).of(size)] for index in range(count)]
+    assert list(itertools.chain(*shares)) == list(range(size))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(("index", "count"), [(0, 0), (-1, 2), (2, 2)])
+def test_a_part_is_one_of_those_that_there_are(index, count):
+    with pytest.raises(ValueError, match=f"part {index} of {count}: parts are counted from 0"):
+        Part(index, count)
+
+
+def digits_parts(count: int, *seeds: int) -> list[BatchStream]:
+    data = load("digits")
+    prepared = Preprocess.fit(data, "pixel")
+    return [
+        BatchStream(data.train, prepared, batch_size=100, seeds=seeds, augment=AUGMENT, part=Part(index, count))
+        for index in range(count)
+    ]
+
+
+def together(streams: list[BatchStream]) -> tuple[Tensor, Tensor]:
+    """The next batch of all parts, put side by side."""
+    xs, ys = zip(*(next(stream) for stream in streams), strict=True)
+    return torch.cat(xs, 1), torch.cat(ys, 1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_the_parts_of_a_batch_are_the_batch(count):
+    streams, whole = digits_parts(count, 4, 1, 4), digits_stream(4, 1, 4)
+    for _ in range(14):  # into the second permutation
+        x, y = next(whole)
+        part_x, part_y = together(streams)
+        assert torch.equal(part_x, x)
+        assert torch.equal(part_y, y)
+
+
+def test_a_stream_saved_by_two_goes_on_in_one_and_the_other_way_round():
+    two, one = digits_parts(2, 3), digits_stream(3)
+    for _ in range(5):
+        together(two)
+        next(one)
+    state = two[0].state_dict()
+    assert torch.equal(state["generators"], two[1].state_dict()["generators"])
+    expected = [next(one) for _ in range(10)]
+    resumed = digits_stream(3)
+    resumed.load_state_dict(state)
+    for stream in (two := digits_parts(2, 3)):
+        stream.load_state_dict(state)
+    for x, y in expected:
+        for got_x, got_y in (next(resumed), together(two)):
+            assert torch.equal(got_x, x)
+            assert torch.equal(got_y, y)
+
+
+def test_more_parts_than_samples_in_a_batch_are_refused(numbered, plain):
+    with pytest.raises(ValueError, match="a batch of 3 for 4 processes leaves some without .* 4 or more are valid"):
+        BatchStream(numbered, plain, batch_size=3, seeds=[0], part=Part(1, 4))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 11])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_the_parts_of_an_evaluation_are_every_sample_once(numbered, plain, count, batch_size):
+    labels = [y for index in range(count) for _, y in batches(numbered, plain, batch_size, part=Part(index, count))]
+    assert torch.cat(labels).tolist() == list(range(SIZE))
+    assert all(1 <= len(y) <= batch_size for y in labels)
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------

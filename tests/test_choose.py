@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers import dense, digits
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import Study
+from skipway.rundir import RunContent, Study
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
@@ -20,7 +20,7 @@ def study_of(folder: Path, losses: dict[Cell, float | None], weights: bytes = b"
     batch = study.batch("all")
     for cell, loss in losses.items():
         status = "diverged" if loss is None else "done"
-        batch.add(ids[cell], {"status": status, "metrics": {"validation_loss": loss}}, [], [], weights)
+        batch.add(RunContent(ids[cell], {"status": status, "metrics": {"validation_loss": loss}}, [], [], weights))
     batch.commit()
     return study, ids
 

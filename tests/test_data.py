@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,48 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
+from image_folders import CLASSES, image_files, png, write_pair, write_split
 from skipway.data import cache
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load, read_digits
 from skipway.data.splits import hold_out, hold_out_exactly
-
-CLASSES = ["cat", "dog"]
-
-
-def png(value: int = 0, size: tuple[int, int] = (6, 5), mode: str = "L") -> bytes:
-    """An encoded image, (width, height) in `size`, all of one value."""
-    file = io.BytesIO()
-    Image.new(mode, size, value if mode != "RGB" else (value, 0, 255)).save(file, "PNG")
-    return file.getvalue()
-
-
-def write_split(folder: Path, split: str, images: list, labels: list, classes: list[str] = CLASSES, **more) -> None:
-    """One split as the Hub's parquet files hold it; `more` are further columns, (arrow array, feature)."""
-    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": classes}}
-    cells = [None if image is None else {"bytes": image, "path": None} for image in images]
-    storage = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    columns = {"image": pa.array(cells, storage), "label": pa.array(labels, pa.int64())}
-    for name, (array, feature) in more.items():
-        columns[name], features[name] = array, feature
-    schema = pa.table(columns).schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns, schema=schema), folder / f"{split}-00000-of-00001.parquet")
-
-
-def write_pair(folder: Path, images: list, labels: list, **more) -> Path:
-    """A folder with these train rows and four sound test rows."""
-    write_split(folder, "train", images, labels, **more)
-    write_split(folder, "test", [png(value) for value in range(4)], [0, 1, 0, 1], **more)
-    return folder
-
-
-def image_files(root: Path, folders: list[str]) -> list[Path]:
-    """Two image files in each of the folders."""
-    files = [root / folder / f"{number}.png" for folder in folders for number in range(2)]
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(png(files.index(file)))
-    return files
 
 
 def in_new_process(code: str, *arguments: object, **environment: str) -> str:

@@ -24,18 +24,19 @@ LEVELS = {
     "surgery": 2,
     "training": 2,
     "probe": 2,
-    "studies": 3,
-    "clinic": 3,
-    "report": 3,
-    "ship": 3,
-    "cli": 4,
+    "fitting": 3,
+    "studies": 4,
+    "clinic": 4,
+    "report": 4,
+    "ship": 4,
+    "cli": 5,
 }
 # Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
-EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager"}
+EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager", "fields"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
-    *("rundir", "registry", "studies.config", "training.recipe", "report"),
-    *("cli.main", "cli.show", *(f"cli.{command}" for command in COMMANDS)),
+    *("rundir", "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),
+    *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 MODULES = {
     ".".join(("skipway", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path

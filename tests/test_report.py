@@ -21,7 +21,7 @@ from skipway.report.summary import summarise
 from skipway.report.table import columns, markdown, table
 from skipway.report.theme import depth_colours
 from skipway.report.verdict import verdict
-from skipway.rundir import Study
+from skipway.rundir import RunContent, Study
 from study_folders import conv, made
 
 
@@ -391,7 +391,7 @@ def test_query_reads_all_three_views(study):
 def test_query_over_several_studies_and_odd_folders(tmp_path):
     one = made(tmp_path / "it's [old] *", gates=("plain",), depths=(5,), rates=[0.1])
     made(tmp_path / "other", gates=("plain",), depths=(5, 20), rates=[0.1])
-    one.batch("still being written").add("0" * 16, {"cell": {}, "metrics": {}}, [], [], b"")
+    one.batch("still being written").add(RunContent("0" * 16, {"cell": {}, "metrics": {}}, [], [], b""))
     _, rows = query("SELECT study, count(DISTINCT run) FROM metrics GROUP BY study ORDER BY study", tmp_path)
     assert rows == [("it's [old] *", 3), ("other", 6)]
     assert len(runs(tmp_path)) == 9

@@ -20,6 +20,7 @@ from skipway.rundir import (
     WEIGHTS,
     Batch,
     Run,
+    RunContent,
     Study,
     read_json,
     run_id,
@@ -37,11 +38,13 @@ def probe_row(layer: int = 0, **changes: object) -> dict[str, object]:
 
 def add(batch: Batch, name: str, loss: float = 0.25) -> None:
     batch.add(
-        name,
-        {"status": "done", "metrics": {"train_loss": loss}},
-        [{"step": 1, "train_loss": 2.5}, {"step": 2, "train_loss": loss}],
-        [probe_row(0), probe_row(1, gradient_norm=None)],
-        b"weights of " + name.encode(),
+        RunContent(
+            name,
+            {"status": "done", "metrics": {"train_loss": loss}},
+            [{"step": 1, "train_loss": 2.5}, {"step": 2, "train_loss": loss}],
+            [probe_row(0), probe_row(1, gradient_norm=None)],
+            b"weights of " + name.encode(),
+        )
     )
 
 
@@ -167,7 +170,7 @@ def test_a_probes_file_holds_its_columns_even_when_they_are_empty(tmp_path):
     import pyarrow.parquet as pq
 
     batch = Study(tmp_path).batch("b")
-    batch.add("r1", {"metrics": {}}, [], [probe_row(transform_mean=None, carry_mean=None)], b"")
+    batch.add(RunContent("r1", {"metrics": {}}, [], [probe_row(transform_mean=None, carry_mean=None)], b""))
     batch.commit()
     schema = pq.read_schema(tmp_path / "runs" / "r1" / PROBES)
     assert {field.name: str(field.type).replace("double", "float64") for field in schema} == PROBE_COLUMNS
@@ -214,9 +217,9 @@ def test_nothing_counts_before_the_commit_and_all_of_it_after(tmp_path):
 
 def test_a_writer_killed_before_its_commit_leaves_nothing_that_counts(tmp_path):
     code = (
-        "import os, sys, signal; from pathlib import Path; from skipway.rundir import Study\n"
+        "import os, sys, signal; from pathlib import Path; from skipway.rundir import RunContent, Study\n"
         "batch = Study(Path(sys.argv[1])).batch('b')\n"
-        "for name in ('r1', 'r2'): batch.add(name, {'metrics': {}}, [], [], b'')\n"
+        "for name in ('r1', 'r2'): batch.add(RunContent(name, {'metrics': {}}, [], [], b''))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)])

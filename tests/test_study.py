@@ -328,7 +328,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path):
 @pytest.mark.slow
 def test_control_c_ends_tidily(tmp_path):
     process = subprocess.Popen(
-        [*command(tmp_path), "--steps", "3000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command(tmp_path), "--steps", "30000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     study = Study(tmp_path)
     deadline = time.monotonic() + 60

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from skipway.data.sources import load as load
+    from skipway.fitting.api import fit as fit
     from skipway.gates import Flow as Flow
     from skipway.gates import Gate as Gate
     from skipway.gates import Site as Site
@@ -45,6 +46,7 @@ _HOMES = {
     "Study": "skipway.rundir:Study",
     "build": "skipway.nets.registry:build",
     "cost": "skipway.nets.cost:cost",
+    "fit": "skipway.fitting.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
     "load": "skipway.data.sources:load",
     "load_net": "skipway.nets.weights:load_net",

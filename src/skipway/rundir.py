@@ -35,7 +35,8 @@ RUNS, STUDY, RUN, METRICS, PROBES, WEIGHTS = (
     "probes.parquet",
     "model.safetensors",
 )
-_STAGING, _READY, _PROGRESS = ".staging-", ".ready-", ".progress"
+CHECKPOINT = "checkpoint"
+_STAGING, _READY, _PROGRESS, _CHECKPOINTS = ".staging-", ".ready-", ".progress", ".checkpoints"
 
 Json = dict[str, Any]
 
@@ -74,8 +75,19 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         side.replace(path)
+        _flush_folder(path.parent)
     finally:
         side.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let a renamed file outlive a loss of power, where folders can be opened (not on Windows)."""
+    with suppress(PermissionError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def read_json(path: Path) -> Json:
@@ -91,6 +103,31 @@ def read_json(path: Path) -> Json:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a JSON object.")
     return content
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """All that a finished run's directory holds; it may travel between machines."""
+
+    id: str
+    info: Mapping[str, Any]  # of run.json
+    metrics: Sequence[Mapping[str, Any]]
+    probes: Sequence[Mapping[str, Any]]
+    weights: bytes  # of a safetensors file
+
+
+def write_run(folder: Path, content: RunContent) -> None:
+    """Write a run's files; run.json comes last, and says that the others are there."""
+    write_bytes(folder / WEIGHTS, content.weights)
+    write_metrics(folder, content.metrics)
+    write_bytes(folder / PROBES, _parquet(content.probes))
+    write_json(folder / RUN, {"format": FORMAT, "id": content.id, **content.info})
+
+
+def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write metrics.jsonl, one row a line."""
+    lines = (json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+    write_bytes(folder / METRICS, "".join(lines).encode())
 
 
 @dataclass(frozen=True)
@@ -178,6 +215,10 @@ class Study:
         """Where a stack in training says how far it is; of no use to anyone after."""
         return self.path / _PROGRESS / f"{name}.json"
 
+    def checkpoint_path(self, name: str) -> Path:
+        """Where a stack in training keeps what it needs to go on after a kill."""
+        return self.path / _CHECKPOINTS / name
+
     def recover(self) -> None:
         """Finish what a killed process had committed, and clear away what it had not."""
         root = self.path / RUNS
@@ -203,22 +244,9 @@ class Batch:
             shutil.rmtree(self._staging)
         self._staging.mkdir(parents=True)
 
-    def add(
-        self,
-        identifier: str,
-        info: Mapping[str, Any],
-        metrics: Sequence[Mapping[str, Any]],
-        probes: Sequence[Mapping[str, Any]],
-        weights: bytes,
-    ) -> None:
-        """Write one run: the content of its run.json, its rows, and its weights as a safetensors file's bytes."""
-        folder = self._staging / identifier
-        folder.mkdir()
-        write_bytes(folder / WEIGHTS, weights)
-        lines = (json.dumps(_finite(row), allow_nan=False) + "\n" for row in metrics)
-        write_bytes(folder / METRICS, "".join(lines).encode())
-        write_bytes(folder / PROBES, _parquet(probes))
-        write_json(folder / RUN, {"format": FORMAT, "id": identifier, **info})
+    def add(self, content: RunContent) -> None:
+        """Write one run."""
+        write_run(self._staging / content.id, content)
 
     def commit(self) -> None:
         """Make every run in the batch count: one rename decides; `Study.recover` can finish the moves after it."""

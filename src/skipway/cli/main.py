@@ -11,6 +11,7 @@ from skipway.registry import UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "study": "gates x depths x learning rates x seeds on a data set: table, verdict, report",
+    "train": "one net on your data, from scratch or from given weights; it can always go on",
     "report": "rebuild a study's report from its files",
     "runs": "list runs, or query all of them with SQL",
     "nets": "the nets that exist, and how their depths count",

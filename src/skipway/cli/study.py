@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from typing import Annotated
 
 import tyro
 
+from skipway.cli.settings import base_recipe, config_of, early
 from skipway.rundir import STUDY, read_json
 from skipway.studies.config import StudyConfig
-from skipway.training.recipe import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +88,9 @@ def parse(arguments: Sequence[str]) -> StudyCommand:
         ValueError: if the file or the recipe is not valid, or if steps and epochs are both given.
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--config", "--body", "--recipe", "--steps", "--epochs"):
-        early.add_argument(flag)
-    found, _ = early.parse_known_args([*arguments])
-    if found.steps and found.epochs:
-        raise ValueError(f"--steps {found.steps} and --epochs {found.epochs} were given; give one of them.")
-    base = _from_file(Path(found.config)) if found.config else _of_body(found.body)
-    recipe = RECIPES[found.recipe] if found.recipe else base.recipe
-    if found.steps:
-        recipe = replace(recipe, epochs=None)
+    found = early(arguments, "--config", "--body")
+    base = StudyConfig.from_dict(config_of(Path(found.config))) if found.config else _of_body(found.body)
+    recipe = base_recipe(found, base.recipe)
     default = StudyCommand(settings=replace(base, recipe=recipe))
     return tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
 
@@ -110,12 +102,3 @@ def _of_body(body: str | None) -> StudyConfig:
     from skipway.studies.defaults import default_config
 
     return default_config(body)
-
-
-def _from_file(path: Path) -> StudyConfig:
-    if not path.is_file():
-        raise ValueError(f"--config {path}: there is no such file; give a study.json or a run.json.")
-    content = read_json(path)
-    if not isinstance(content.get("config"), dict):
-        raise ValueError(f"--config {path}: it has no field 'config'; give a study.json or a run.json.")
-    return StudyConfig.from_dict(content["config"])

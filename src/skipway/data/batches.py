@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from skipway.data.augment import Augmentation
+from skipway.data.encoded import Encoded
+from skipway.data.order import Order
+from skipway.data.part import Part
+from skipway.data.pixels import Held, Pixels, Streamed
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
+from skipway.data.workers import decoded
+
+WHOLE = Part()
 
 
 class BatchStream:
@@ -23,16 +29,21 @@ class BatchStream:
     a generator of their own: the order is the same with and without them.
 
     Args:
-        split: the samples; they are kept on the device as uint8.
+        split: the samples; they are kept on the device as uint8. Images that stay encoded are decoded, and cropped at
+            random, by worker processes that run some batches ahead.
         preprocess: applied to each batch.
         batch_size: B, at most the size of the split.
         seeds: one for each replica; replicas with equal seeds share the work.
         device: where the batches are.
         augment: applied to each preprocessed batch, in this order.
+        part: which share b of every batch is this process's; all of them by default. Every process draws the whole
+            order, so together they see what one process alone would.
+        workers: processes that decode, for images that stay encoded; 0 for none, None for one a core. Batches are the
+            same bits with any number.
 
     Raises:
-        ValueError: if there is no seed, the batch size is not between 1 and the size of the split, or the images are
-            too small for an augmentation.
+        ValueError: if there is no seed, the batch size is not between 1 and the size of the split, there are more
+            parts than samples in a batch, or the images are too small for an augmentation.
     """
 
     def __init__(
@@ -44,6 +55,8 @@ class BatchStream:
         seeds: Sequence[int],
         device: torch.device | str = "cpu",
         augment: Sequence[Augmentation] = (),
+        part: Part = WHOLE,
+        workers: int | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(split):
             raise ValueError(
@@ -52,47 +65,47 @@ class BatchStream:
             )
         if not seeds:
             raise ValueError("no seed was given; a stream has one replica for each seed, such as seeds=[0].")
+        if part.count > batch_size:
+            raise ValueError(
+                f"a batch of {batch_size} for {part.count} processes leaves some without a sample. The batch is that "
+                f"of all processes together: {part.count} or more are valid, or {batch_size} processes or fewer."
+            )
         self.batch_size = batch_size
         self.seeds = tuple(seeds)
-        self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._preprocess = preprocess.to(device)
         self._augment = tuple(augment)
         distinct = list(dict.fromkeys(self.seeds))
-        # The generators are the CPU's on every device: an order must not depend on where it is used.
-        self._orders = [Generator().manual_seed(seed) for seed in distinct]
-        self._changes = [Generator().manual_seed(_seed_of_changes(seed)) for seed in distinct]
         self._row_of_replica = torch.tensor([distinct.index(seed) for seed in self.seeds], device=device)
-        # What is left of the permutation under way: its samples, and a draw of each augmentation for each of them. They
-        # go to the device a permutation at a time, so that a batch waits for no copy.
-        self._ahead = self._permutations()
+        self._share = share = part.of(batch_size)
+        channels, height, width = split.images.shape[1:]
+        self._order = Order(len(split), (channels, height, width), distinct, augment=self._augment, device=device)
+        self._pixels: Pixels
+        if isinstance(split.images, Encoded):
+            self._pixels = Streamed(
+                split.images, distinct, batch_size=batch_size, share=share, device=device, workers=workers
+            )
+        else:
+            self._pixels = Held(split.images, device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        """The next batch: inputs, float32 (R, B, C, H, W), and labels, int64 (R, B)."""
-        if self._ahead[0].shape[1] < self.batch_size:
-            self._ahead = [torch.cat(parts, 1) for parts in zip(self._ahead, self._permutations(), strict=True)]
-        index, *draws = (held[:, : self.batch_size] for held in self._ahead)
-        self._ahead = [held[:, self.batch_size :] for held in self._ahead]
-        flat = index.reshape(-1)
-        x = self._preprocess(self._images.index_select(0, flat))
+        """This part's share b of the next batch: inputs, float32 (R, b, C, H, W), and labels, int64 (R, b)."""
+        index, *draws = (held[:, self._share] for held in self._order.take(self.batch_size))
+        x = self._preprocess(self._pixels.take(index))
         for augmentation, drawn in zip(self._augment, draws, strict=True):
             x = augmentation.apply(x, drawn.flatten(0, 1))
         x = x.reshape(*index.shape, *x.shape[1:])
-        y = self._labels.index_select(0, flat).view_as(index)
+        y = self._labels.index_select(0, index.reshape(-1)).view_as(index)
         if len(index) == len(self.seeds):  # all seeds differ: row r is replica r already
             return x, y
         return x.index_select(0, self._row_of_replica), y.index_select(0, self._row_of_replica)
 
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to continue exactly."""
-        return {
-            **self._about(),
-            "ahead": [held.cpu().clone() for held in self._ahead],
-            "generators": torch.stack([generator.get_state() for generator in self._orders + self._changes]),
-        }
+        return {**self._about(), **self._order.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where the stream that wrote `state` stood.
@@ -104,10 +117,12 @@ class BatchStream:
         for name, value in self._about().items():
             if state[name] != value:
                 raise ValueError(f"the saved stream has {name} {state[name]}, this one {value}; they must be equal.")
-        self._ahead = [saved.to(self._labels.device) for saved in state["ahead"]]
-        for generator, saved in zip(self._orders + self._changes, state["generators"], strict=True):
-            # A copy, because torch 2.13 ignores a view's offset here and reads another generator's state, or crashes.
-            generator.set_state(saved.cpu().clone())
+        self._order.load_state_dict(state)
+        self._pixels.go_on(state)
+
+    def close(self) -> None:
+        """End the worker processes, if there are any; so does dropping the stream."""
+        self._pixels.close()
 
     def _about(self) -> dict[str, Any]:
         """What a saved stream must have in common with this one."""
@@ -118,25 +133,15 @@ class BatchStream:
             "augment": [repr(augmentation) for augmentation in self._augment],
         }
 
-    def _permutations(self) -> list[Tensor]:
-        """One more permutation of the split for each distinct seed, int64 (distinct seeds, N), and what goes with it.
-
-        That is what each augmentation draws for each of its samples, (distinct seeds, N, ...).
-        """
-        size, (channels, height, width) = len(self._labels), self._images.shape[1:]
-        drawn = [[torch.randperm(size, generator=generator) for generator in self._orders]]
-        for augmentation in self._augment:
-            drawn.append([augmentation.draw(size, (channels, height, width), changes) for changes in self._changes])
-        return [torch.stack(of_seeds).to(self._labels.device) for of_seeds in drawn]
-
-
-def _seed_of_changes(seed: int) -> int:
-    """The seed of the augmentations' draws, far from every seed that a replica's order may have."""
-    return int.from_bytes(hashlib.sha256(f"augmentations of {seed}".encode()).digest()[:4], "big")
-
 
 def batches(
-    split: Split, preprocess: Preprocess, batch_size: int, device: torch.device | str = "cpu"
+    split: Split,
+    preprocess: Preprocess,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    part: Part = WHOLE,
+    workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over a split in order, for evaluation; the last batch may be smaller.
 
@@ -145,6 +150,9 @@ def batches(
         preprocess: applied to each batch.
         batch_size: at least 1.
         device: where the batches go.
+        part: which share of the split to go over. All parts together are every sample once, however many there are;
+            of a split smaller than the number of parts, some get nothing.
+        workers: processes that decode, for images that stay encoded; 0 for none, None for one a core.
 
     Yields:
         Inputs, float32 (B, C, H, W), and labels, int64 (B,).
@@ -155,7 +163,17 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}; a batch holds at least 1 sample.")
     preprocess = preprocess.to(device)
-    for images, labels in zip(
-        torch.split(split.images, batch_size), torch.split(split.labels, batch_size), strict=True
-    ):
-        yield preprocess(images.to(device)), labels.to(device)
+    share = part.of(len(split))
+    parts = [slice(first, min(first + batch_size, share.stop)) for first in range(share.start, share.stop, batch_size)]
+    for here, images in zip(parts, _pixels_of(split.images, parts, device, workers), strict=True):
+        yield preprocess(images), split.labels[here].to(device)
+
+
+def _pixels_of(
+    images: Tensor | Encoded, parts: Sequence[slice], device: torch.device | str, workers: int | None
+) -> Iterator[Tensor]:
+    """The images of each part, uint8 (B, C, H, W), on the device."""
+    if isinstance(images, Tensor):
+        return (images[part].to(device) for part in parts)
+    jobs = [[(place, None) for place in range(part.start, part.stop)] for part in parts]
+    return decoded(images, jobs, device=device, workers=workers)

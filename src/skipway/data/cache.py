@@ -18,7 +18,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from skipway.data.splits import Given, Split
+from skipway.data.splits import Given, Split, held_images
 
 FORMAT = "1"
 
@@ -80,7 +80,7 @@ def recall(key: Key, decode: Callable[[], Given]) -> Given:
     held = read(key.path)
     if held is not None:
         return held
-    _check_writable()
+    check_writable()
     with FileLock(key.lock):
         held = read(key.path)
         if held is not None:  # another process decoded it while this one waited
@@ -119,7 +119,7 @@ def _write(path: Path, given: Given) -> None:
     """Write a cache file so that a reader, or a kill at any moment, sees all of it or nothing."""
     tensors = {}
     for name, split in given.splits.items():
-        tensors[f"{name}.images"] = split.images.contiguous()
+        tensors[f"{name}.images"] = held_images(split).contiguous()
         tensors[f"{name}.labels"] = split.labels.contiguous()
     about = {
         "format": FORMAT,
@@ -138,7 +138,12 @@ def _write(path: Path, given: Given) -> None:
         side.unlink(missing_ok=True)
 
 
-def _check_writable() -> None:
+def check_writable() -> None:
+    """Make the cache's folder.
+
+    Raises:
+        OSError: if it cannot be made or written.
+    """
     try:
         root().mkdir(parents=True, exist_ok=True)
         writable = os.access(root(), os.W_OK)

@@ -24,7 +24,6 @@ _CHUNK = 256  # rows that one task of the pool decodes
 # (measured, PNG on two cores, microseconds an image alone and with two threads: 32 x 32, 55 and 86; 64 x 64, 149 and
 # 129; 224 x 224, 1419 and 810).
 _PIXELS_WORTH_THREADS = 64 * 64
-_READABLE = "Every row needs an image that Pillow can read, such as PNG or JPEG."
 
 
 class Columns(NamedTuple):
@@ -57,10 +56,10 @@ def decode(dataset: Mapping[str, Any], label: str | None = None) -> Given:
         ValueError: if splits or columns are missing or ambiguous, or a row or the whole breaks a rule.
     """
     chosen = choose_splits(dataset)
-    _check_folders(dataset["train"])
+    check_folders(dataset["train"])
     columns = find_columns(dataset["train"].features, label)
-    labels = {name: _labels(dataset[source], columns, source) for name, source in chosen.items()}
-    _check_classes(labels, chosen, columns.classes)
+    labels = {name: read_labels(dataset[source], columns, source) for name, source in chosen.items()}
+    check_classes(labels, chosen, columns.classes)
     size = _first_size(dataset["train"], columns)
     images = {name: _images(dataset[source], columns, source, size) for name, source in chosen.items()}
     channels = max(tensor.shape[1] for tensor in images.values())
@@ -117,14 +116,14 @@ def _there_are(found: list[str], what: str) -> str:
     return f"there are {len(found)} {what} columns" if found else f"there is no {what} column"
 
 
-def _check_folders(train: Any) -> None:
+def check_folders(train: Any) -> None:
     """Refuse image files that are all in one folder; `datasets` makes a label column of two folders or more."""
     import datasets
 
     (image, feature), *others = train.features.items()
     if others or not isinstance(feature, datasets.Image):
         return
-    paths = [cell["path"] for cell in _encoded(train, image)[:][image] if cell]
+    paths = [cell["path"] for cell in encoded_column(train, image)[:][image] if cell]
     folders = {Path(path).parent.name for path in paths if path}
     if len(folders) == 1 and folders != {""}:
         raise ValueError(
@@ -139,7 +138,7 @@ def _kind(feature: Any) -> str:
     return str(feature.dtype) if kind == "Value" else kind
 
 
-def _labels(dataset: Any, columns: Columns, split: str) -> Tensor:
+def read_labels(dataset: Any, columns: Columns, split: str) -> Tensor:
     """The labels of a split, int64 (N,)."""
     labels = dataset.select_columns([columns.label])[:][columns.label]
     if not labels:
@@ -162,7 +161,7 @@ def _labels(dataset: Any, columns: Columns, split: str) -> Tensor:
     return torch.tensor(labels, dtype=torch.int64)
 
 
-def _check_classes(labels: Mapping[str, Tensor], chosen: Mapping[str, str], classes: tuple[str, ...]) -> None:
+def check_classes(labels: Mapping[str, Tensor], chosen: Mapping[str, str], classes: tuple[str, ...]) -> None:
     """Two classes or more, each with two training images or more. A name that no split uses is let pass."""
     counts = {name: torch.bincount(values, minlength=len(classes)).tolist() for name, values in labels.items()}
     present = [name for name, count in zip(classes, counts["train"], strict=True) if count]
@@ -187,7 +186,7 @@ def _check_classes(labels: Mapping[str, Tensor], chosen: Mapping[str, str], clas
 
 def _first_size(dataset: Any, columns: Columns) -> Size:
     """The size of the first train image."""
-    rows = _encoded(dataset, columns.image)
+    rows = encoded_column(dataset, columns.image)
     height, width = _pixels(rows[0][columns.image], "train row 0").shape[:2]
     return Size(height, width, "train row 0")
 
@@ -197,13 +196,13 @@ def _images(dataset: Any, columns: Columns, split: str, size: Size) -> Tensor:
     workers = os.cpu_count() or 1 if size.height * size.width >= _PIXELS_WORTH_THREADS else 1
     task = partial(_decode_chunk, split=split, size=size)
     with ThreadPoolExecutor(workers) as pool:
-        chunks = pool.map(task, *zip(*_chunks(_encoded(dataset, columns.image), columns.image), strict=True))
+        chunks = pool.map(task, *zip(*_chunks(encoded_column(dataset, columns.image), columns.image), strict=True))
         pixels = np.concatenate(_same_channels(list(chunks)))
     tensor = torch.from_numpy(pixels)
     return tensor[:, None] if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2).contiguous()
 
 
-def _encoded(dataset: Any, image: str) -> Any:
+def encoded_column(dataset: Any, image: str) -> Any:
     """The dataset's column of images, as `{"bytes": ..., "path": ...}`, undecoded."""
     import datasets
 
@@ -226,7 +225,8 @@ def _decode_chunk(start: int, cells: list[Any], *, split: str, size: Size) -> np
             raise ValueError(
                 f"{split} row {row}{_file(cell)}: the image is {width} x {height} pixels, but {size.where} is "
                 f"{size.width} x {size.height}. Every image must have one size: resize them all, to "
-                f"{size.width} x {size.height} for instance."
+                f"{size.width} x {size.height} for instance; or let them be cropped while training goes on: "
+                "`--image-size 224` (in Python image_size=224), or whatever size suits the net."
             )
         decoded.append(pixels)
     return np.stack(_same_channels(decoded))
@@ -241,40 +241,13 @@ def _same_channels(arrays: list[np.ndarray]) -> list[np.ndarray]:
 def _pixels(cell: Any, where: str) -> np.ndarray:
     """One image, uint8: (H, W) if it is grey, otherwise RGB, (H, W, 3); transparency is dropped."""
     import datasets
-    from PIL import UnidentifiedImageError
 
-    where += _file(cell)
-    content = _content(cell)
-    if content is None:
-        raise ValueError(f"{where}: there is no image. {_READABLE}")
-    if not content:
-        raise ValueError(f"{where}: the image is empty (0 bytes). {_READABLE}")
-    try:
+    from skipway.data.pictures import content_of, plain, reading
+
+    content, where = content_of(cell, where)
+    with reading(where):
         # The feature's own decoder, because it also turns photographs upright as their EXIF says.
-        image = datasets.Image().decode_example({"bytes": content, "path": cell["path"]})
-        if image.mode in ("1", "L", "LA"):
-            return np.asarray(image if image.mode == "L" else image.convert("L"))
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"its pixels are of mode {image.mode}; the rule is 8 bits a channel, so convert it first")
-        if "transparency" in image.info:  # Pillow warns where a palette with transparency goes straight to RGB
-            image = image.convert("RGBA")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except UnidentifiedImageError as error:  # its text has nothing but the address of the bytes
-        raise ValueError(
-            f"{where}: the image cannot be read: its bytes are damaged or of no known format. {_READABLE}"
-        ) from error
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error and others
-        raise ValueError(f"{where}: the image cannot be read: {error}. {_READABLE}") from error
-
-
-def _content(cell: Any) -> bytes | None:
-    """The bytes of an encoded image; None where there are none."""
-    if cell is None:
-        return None
-    content: bytes | None = cell["bytes"]
-    if content is None and cell["path"] is not None and Path(cell["path"]).is_file():
-        return Path(cell["path"]).read_bytes()
-    return content
+        return np.asarray(plain(datasets.Image().decode_example({"bytes": content, "path": cell["path"]})))
 
 
 def _file(cell: Any) -> str:

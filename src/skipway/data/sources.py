@@ -35,7 +35,9 @@ _HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
 _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
 
 
-def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed: int = 0) -> Data:
+def load(
+    source: str | os.PathLike[str], *, validation: float = 0.1, split_seed: int = 0, image_size: int | None = None
+) -> Data:
     """Load a data set of labelled images, from the cache where it was decoded before.
 
     Args:
@@ -44,9 +46,13 @@ def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed:
             folder or a Hub name, `:label=COLUMN` chooses among several columns of class labels.
         validation: the share of train to hold out for validation, where the source has no validation split of its own.
         split_seed: decides which samples that share is.
+        image_size: None for images of one size that memory holds, decoded once. A number S for images of any size, any
+            number of them: they stay encoded, only names and labels are held, and what a net sees is S x S pixels, a
+            random crop in training and the middle otherwise.
 
     Returns:
-        uint8 splits. Those that the source gives are mapped from the cache's file and read when touched.
+        uint8 splits. Those that the source gives are mapped from the cache's file and read when touched; with an
+        `image_size`, see `skipway.data.encoded.Encoded`.
 
     Raises:
         ValueError: if the source is none of these, or its content breaks a rule; the message names split, row and rule.
@@ -56,7 +62,9 @@ def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed:
         raise ValueError(
             f"validation={validation}: the share of train to hold out must lie between 0 and 1, such as 0.1."
         )
-    name, given = _find(source)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size={image_size}: it is a number of pixels, 1 or more, such as 224.")
+    name, given = _find(source, image_size)
     train, held = given.splits["train"], given.splits.get("validation")
     rule = "given by the source"
     if held is None:
@@ -66,25 +74,28 @@ def load(source: str | os.PathLike[str], *, validation: float = 0.1, split_seed:
     return Data(name, given.classes, given.scale, given.fingerprint, train, held, given.splits["test"], rule)
 
 
-def _find(source: str | os.PathLike[str]) -> tuple[str, Given]:
+def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, Given]:
     """The name of a source as a person would write it, and its content."""
     text = os.fspath(source)
     if text == DIGITS:
+        if image_size is not None:
+            raise ValueError(f"image_size={image_size} is for image files and rows; '{DIGITS}' are 8 x 8 as they are.")
         return text, cache.recall(cache.Key(DIGITS, DIGITS, f"seed {_DIGITS_SEED}"), read_digits)
     place, label = _parts(text)
     folder = Path(place).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
-        return _with_label(folder.name, label), cache.recall(
-            _folder_key(folder, label), partial(read_folder, folder, label)
-        )
+        name = _with_label(folder.name, label)
+        if image_size is not None:
+            return name, stream_folder(folder, image_size, label)
+        return name, cache.recall(_folder_key(folder, label), partial(read_folder, folder, label))
     place, usual_label = _parts(ALIASES.get(place, place))
     hub = _HUB_NAME.fullmatch(place)
     if hub is None or isinstance(source, os.PathLike):
         near = difflib.get_close_matches(text, [DIGITS, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no folder {text!r}, and it is no data set's name.{hint} Valid: {WAYS}.")
-    return text, _from_hub(hub["name"], hub["config"], label or usual_label)
+    return text, _from_hub(hub["name"], hub["config"], label or usual_label, image_size)
 
 
 def _parts(source: str) -> tuple[str, str | None]:
@@ -118,24 +129,52 @@ def read_digits() -> Given:
 
 def read_folder(folder: Path, label: str | None = None) -> Given:
     """Decode a folder that `datasets.load_dataset` understands; `label`: which of several label columns."""
-    from datasets import load_dataset
-
     from skipway.data.decode import decode
 
     # Its intermediate copy is of no use once the images are decoded, and ours is the one that watches for changes.
     with tempfile.TemporaryDirectory(dir=cache.root(), ignore_cleanup_errors=True) as scratch:
-        try:
-            with _no_progress_bars():
-                dataset = load_dataset(str(folder), cache_dir=scratch)
-        except Exception as error:  # datasets raises many kinds, and they are about the folder
-            raise ValueError(
-                f"{folder} cannot be read as a data set: {error} Valid: parquet files in the Hub's layout "
-                "(train-*.parquet, test-*.parquet), or image files as train/CLASS/FILE and test/CLASS/FILE."
-            ) from error
-        try:
+        dataset = _open_folder(folder, scratch)
+        with _about(str(folder)):
             return decode(dataset, label)
-        except ValueError as error:
-            raise ValueError(f"{folder}: {error}") from error
+
+
+def stream_folder(folder: Path, image_size: int, label: str | None = None) -> Given:
+    """Find the images of a folder and leave them encoded; `label`: which of several label columns."""
+    from skipway.data.folder import find_files
+    from skipway.data.streamed import from_dataset, from_files
+
+    with _about(str(folder)):
+        found = find_files(folder)
+        if found and label is None:
+            return from_files(found, image_size)
+    # Rows are read at random, which parquet is not made for: the copy that `datasets` makes is, and it is kept.
+    cache.check_writable()
+    dataset = _open_folder(folder, str(cache.root() / "datasets"))
+    with _about(str(folder)):
+        return from_dataset(dataset, image_size, label)
+
+
+def _open_folder(folder: Path, copy: str) -> Any:
+    """What `datasets` makes of a folder; its copy of the rows lies in the folder `copy`."""
+    from datasets import load_dataset
+
+    try:
+        with _no_progress_bars():
+            return load_dataset(str(folder), cache_dir=copy)
+    except Exception as error:  # datasets raises many kinds, and they are about the folder
+        raise ValueError(
+            f"{folder} cannot be read as a data set: {error} Valid: parquet files in the Hub's layout "
+            "(train-*.parquet, test-*.parquet), or image files as train/CLASS/FILE and test/CLASS/FILE."
+        ) from error
+
+
+@contextmanager
+def _about(source: str) -> Iterator[None]:
+    """What is wrong with the content of a source begins with its name."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def _folder_key(folder: Path, label: str | None) -> cache.Key:
@@ -149,20 +188,21 @@ def _folder_key(folder: Path, label: str | None) -> cache.Key:
     return cache.Key(folder.name, _with_label(f"folder {folder}", label), "\n".join(state))
 
 
-def _from_hub(name: str, config: str | None, label: str | None) -> Given:
+def _from_hub(name: str, config: str | None, label: str | None, image_size: int | None) -> Given:
     """A Hub data set at its present commit; where the Hub cannot be asked, as it was last decoded here."""
     asked = _with_label(f"{name}:{config}" if config else name, label)
     origin = f"hub {asked}"
     try:
         commit = _commit(name)
     except Exception as error:  # the HTTP library's own kinds, which differ between its versions
-        held = cache.latest(cache.Key(asked, origin, ""))
+        held = cache.latest(cache.Key(asked, origin, "")) if image_size is None else None
         if held is not None:
             return held
         if not _offline_by_choice():
             raise _unreachable(asked, error) from error
         commit = None  # load_dataset can still find what the Hugging Face cache holds
-    return cache.recall(cache.Key(asked, origin, commit or ""), partial(read_hub, name, config, commit, label))
+    read = partial(read_hub, name, config, commit, label, image_size)
+    return read() if image_size is not None else cache.recall(cache.Key(asked, origin, commit or ""), read)
 
 
 @contextmanager
@@ -179,21 +219,25 @@ def _no_progress_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def read_hub(name: str, config: str | None, commit: str | None, label: str | None = None) -> Given:
-    """Decode a Hub data set at a commit (None: whichever is at hand); `label`: which of several label columns."""
+def read_hub(
+    name: str, config: str | None, commit: str | None, label: str | None = None, image_size: int | None = None
+) -> Given:
+    """A Hub data set at a commit (None: whichever is at hand); `label`: which of several label columns.
+
+    Decoded, or with an `image_size` left encoded where `datasets` keeps it.
+    """
     from datasets import load_dataset
 
     from skipway.data.decode import decode
+    from skipway.data.streamed import from_dataset
 
     asked = f"{name}:{config}" if config else name
     try:
         dataset = load_dataset(name, config, revision=commit)
     except Exception as error:  # OSError, ValueError, RuntimeError, by what went wrong
         raise _unreachable(asked, error) from error
-    try:
-        return decode(dataset, label)
-    except ValueError as error:
-        raise ValueError(f"{asked}: {error}") from error
+    with _about(asked):
+        return decode(dataset, label) if image_size is None else from_dataset(dataset, image_size, label)
 
 
 def _commit(name: str) -> str | None:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skipway.data.encoded import Encoded
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images with their labels."""
 
-    images: Tensor
-    """uint8, (N, C, H, W)."""
+    images: Tensor | Encoded
+    """uint8, (N, C, H, W); or images that stay encoded until they are needed, of the same interface."""
     labels: Tensor
     """int64, (N,), indices into the class names."""
 
@@ -24,7 +26,7 @@ class Split:
         return len(self.labels)
 
     def select(self, index: Tensor) -> Split:
-        """The samples at `index` (int64, (M,)), in that order, copied."""
+        """The samples at `index` (int64, (M,)), in that order; tensors are copied."""
         return Split(self.images.index_select(0, index), self.labels.index_select(0, index))
 
 
@@ -38,7 +40,7 @@ class Given:
     splits: Mapping[str, Split]
     """`train` and `test`, and `validation` where the source has its own."""
     fingerprint: str
-    """SHA-256 of the content, see `fingerprint`."""
+    """SHA-256 of the content, see `fingerprint` and `skipway.data.streamed`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,11 @@ class Data:
     scale: float
     """The largest value a pixel can have: 16 for digits, otherwise 255."""
     fingerprint: str
-    """Of the decoded content as the source gives it, whatever its path and the seed of the validation split."""
+    """Of the content as the source gives it, whatever its path and the seed of the validation split.
+
+    The content is classes, labels and decoded pixels; of images that stay encoded (`load(..., image_size=224)`) it is
+    classes, labels, that size, and the files' names and sizes in bytes: the files are not read for it.
+    """
     train: Split
     validation: Split
     test: Split
@@ -132,12 +138,18 @@ def _draw(labels: Tensor, wanted: list[int], seed: int) -> tuple[Tensor, Tensor]
 
 def fingerprint(classes: tuple[str, ...], scale: float, splits: Mapping[str, Split]) -> str:
     """SHA-256, in hexadecimal, of class names, scale, and pixels and labels of the splits as a source gives them."""
-    parts = {name: splits[name] for name in sorted(splits)}
+    parts = {name: (held_images(splits[name]), splits[name].labels) for name in sorted(splits)}
     # The head states every length, so that no two contents can run together into the same bytes.
-    shapes = {name: list(split.images.shape) for name, split in parts.items()}
+    shapes = {name: list(images.shape) for name, (images, _) in parts.items()}
     head = json.dumps({"classes": classes, "scale": scale, "shapes": shapes}, sort_keys=True)
     digest = hashlib.sha256(head.encode())
-    for split in parts.values():
-        digest.update(split.images.contiguous().numpy().data)
-        digest.update(split.labels.contiguous().numpy().data)
+    for images, labels in parts.values():
+        digest.update(images.contiguous().numpy().data)
+        digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def held_images(split: Split) -> Tensor:
+    """The images of a split that holds them decoded."""
+    assert isinstance(split.images, Tensor)
+    return split.images

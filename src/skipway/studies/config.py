@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from skipway.fields import read_fields
 from skipway.rundir import Json
 from skipway.training.recipe import Recipe
 
@@ -68,44 +68,9 @@ class StudyConfig:
         recipe = content.pop("recipe", {})
         if not isinstance(recipe, Mapping):
             raise ValueError(f"config field 'recipe' must hold fields of a recipe; it is {recipe!r}.")
-        return cls(**_fields(cls, content), recipe=Recipe(**_fields(Recipe, recipe)))
+        return cls(**read_fields(cls, content), recipe=Recipe(**read_fields(Recipe, recipe)))
 
     def narrowed(self, *, gate: str, depth: int, learning_rate: float, seed: int) -> StudyConfig:
         """The study of one cell alone."""
         recipe = replace(self.recipe, learning_rates=(learning_rate,))
         return replace(self, gates=(gate,), depths=(depth,), seeds=(seed,), recipe=recipe)
-
-
-def _fields(cls: type, content: Mapping[str, Any]) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    known = {f.name for f in fields(cls)}
-    read: dict[str, Any] = {}
-    for key, value in content.items():
-        if key not in known:
-            raise ValueError(f"{cls.__name__} has no field {key!r}; its fields: {', '.join(sorted(known))}.")
-        try:
-            read[key] = _as(hints[key], value)
-        except TypeError:
-            kind = hints[key].__name__ if isinstance(hints[key], type) else str(hints[key]).replace("typing.", "")
-            raise ValueError(f"{cls.__name__} field {key!r} is of type {kind}; it was given {value!r}.") from None
-    return read
-
-
-def _as(kind: Any, value: object) -> object:
-    """A value from JSON as a field of this type holds it: lists as tuples, and 1 as 1.0 where the field is a float.
-
-    Raises:
-        TypeError: if it is of another type.
-    """
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal and value in inner:
-        return value
-    if origin is UnionType:  # a type or None
-        return None if value is None else _as(inner[0], value)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_as(inner[0], item) for item in value)
-    if kind is float and type(value) is int:  # equal configs must have equal text: it decides a run's name
-        return float(value)
-    if type(value) is kind:
-        return value
-    raise TypeError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ import filelock
 import loky
 import torch
 
-import skipway
 from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
@@ -29,6 +27,8 @@ from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, CellStack, checked, stacks_of
 from skipway.studies.process import start_worker
 from skipway.studies.worker import Task, run_stack, study_data
+from skipway.training.execution import Execution
+from skipway.training.machine import cores, environment, usable_device
 
 _POLL_SECONDS = 0.25
 _MEMORY = ("store", "recompute")
@@ -115,7 +115,7 @@ def run_study(
         failures: dict[str, str] = {}
         try:
             _execute(plan, missing, failures, watch)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             record.write("interrupted", failures)
             raise
         finally:
@@ -128,20 +128,6 @@ def default_out(config: StudyConfig) -> Path:
     """Where a study goes that is not told: ``studies/<data>-<body>``."""
     name = f"{Path(config.data).name}-{config.body}"
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-
-
-def environment(device: str) -> Json:
-    """What a run's speed, and the last bits of its numbers, may depend on."""
-    on_gpu = torch.device(device).type == "cuda"
-    return {
-        "skipway": skipway.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-        "processor": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
-        "cores": _cores(),
-    }
 
 
 class _Record:
@@ -202,25 +188,12 @@ def _plan(study: Study, config: StudyConfig, workers: int | None, device: str, m
         )
     for augmentation in make_augmentations(config.recipe.augment):
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
-    device = _usable(device)
+    device = usable_device(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
-    cores = _cores()
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more; it is {workers}.")
-    workers = workers or (min(cores, len(stacks)) if device == "cpu" else 1)
-    return _Plan(study, config, data, stacks, workers, max(1, cores // workers), device, memory == "recompute")
-
-
-def _usable(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros((), device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's two ways to refuse one
-        raise ValueError(
-            f"device {device!r} cannot be used here: {str(error).splitlines()[0]} Valid: auto, cpu."
-        ) from error
-    return device
+    workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
+    return _Plan(study, config, data, stacks, workers, max(1, cores() // workers), device, memory == "recompute")
 
 
 def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
@@ -234,10 +207,9 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
         Task(
             stack=stack,
             config=plan.config,
-            study=plan.study.path.absolute(),
             device=plan.device,
             threads=plan.threads,
-            recompute=plan.recompute,
+            asked=Execution(recompute=plan.recompute),
             environment=about,
             gates=rules,
             augmentations=augmentations,
@@ -260,7 +232,9 @@ def _run_tasks(plan: _Plan, tasks: Sequence[Task], failures: dict[str, str], wat
     pool = loky.get_reusable_executor(plan.workers, timeout=60, initializer=start_worker)
     again: list[Task] = []
     try:
-        futures: dict[Future[None], Task] = {pool.submit(run_stack, task): task for task in tasks}
+        futures: dict[Future[None], Task] = {
+            pool.submit(run_stack, task, plan.study.path.absolute()): task for task in tasks
+        }
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -311,10 +285,6 @@ def _locked(study: Study) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_json(config: StudyConfig) -> Json:

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skipway.data.batches import batches
+from skipway.data.part import Part
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
 from skipway.eager import eager
 from skipway.training.replicas import Replicas
+from skipway.training.team import ALONE, Team
 
 
 class Scores(NamedTuple):
@@ -35,18 +37,28 @@ def error_rate(scores: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    net: Replicas, split: Split, preprocess: Preprocess, *, batch_size: int = 512, device: str | torch.device = "cpu"
+    net: Replicas,
+    split: Split,
+    preprocess: Preprocess,
+    *,
+    batch_size: int = 512,
+    device: str | torch.device = "cpu",
+    team: Team = ALONE,
 ) -> Scores:
-    """Score every replica on every sample of a split, in evaluation mode; the mode is put back after."""
+    """Score every replica on every sample of a split, in evaluation mode; the mode is put back after.
+
+    Each process of a team goes over its own part of the split; together they count every sample once.
+    """
     was_training = net.training
+    team.share_buffers(net)
     net.eval()
     loss = torch.zeros(net.count, dtype=torch.float64, device=device)
     wrong = torch.zeros(net.count, dtype=torch.float64, device=device)
     with eager():  # to compile the evaluation too would take longer than it saves
-        for x, y in batches(split, preprocess, batch_size, device=device):
+        for x, y in batches(split, preprocess, batch_size, device=device, part=Part(team.index, team.count)):
             scores = net(x.expand(net.count, *x.shape))
             labels = y.expand(net.count, len(y))
             loss += cross_entropy(scores, labels).double() * len(y)
             wrong += (scores.argmax(-1) != labels).double().sum(1)
     net.train(was_training)
-    return Scores(loss / len(split), wrong / len(split))
+    return Scores(team.sum(loss) / len(split), team.sum(wrong) / len(split))

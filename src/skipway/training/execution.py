@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -41,26 +41,32 @@ class Execution:
     recompute: bool = False
     """The backward pass computes blocks again, so that memory grows with the square root of depth."""
 
+    bfloat16: bool = False
+    """Products run in bfloat16 where autocast finds that safe; weights and their updates stay float32."""
+
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it."""
         return asdict(self)
 
 
-def choose_execution(net: nn.Module, shape: tuple[int, int, int], *, images: int, recompute: bool = False) -> Execution:
+def choose_execution(
+    net: nn.Module, shape: tuple[int, int, int], *, images: int, asked: Execution | None = None
+) -> Execution:
     """Choose for a net that is about to be trained.
 
     Args:
         net: an ordinary net.
         shape: of one image: channels, height, width.
         images: how many pass through it in the training, all steps together.
-        recompute: asked for.
+        asked: what it says of recomputing and of bfloat16 is taken over.
     """
+    asked = asked or Execution()
     if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
-        return Execution(recompute=recompute)
+        return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
     worth = isinstance(net, SkipNet) and not random and cost(net, shape).multiply_adds * images >= _LEAST_PRODUCTS
-    return Execution(channels_last=True, compiled=worth and can_compile(), recompute=recompute)
+    return replace(asked, channels_last=True, compiled=worth and can_compile())
 
 
 def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = ()) -> None:
@@ -93,6 +99,11 @@ def compiling(execution: Execution) -> Iterator[None]:
 
     with torch._dynamo.config.patch(recompile_limit=_RECOMPILE_LIMIT):
         yield
+
+
+def precision(execution: Execution, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which a forward pass of a training runs."""
+    return torch.autocast(device.type, torch.bfloat16) if execution.bfloat16 else nullcontext()
 
 
 @cache

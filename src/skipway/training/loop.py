@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from skipway.training.evaluate import Scores, cross_entropy, error_rate
 from skipway.training.optim import make_update
+from skipway.training.random_state import random_state, set_random_state
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas
+from skipway.training.team import ALONE, Team
 
 Row = dict[str, Any]
+State = dict[str, Any]
 
 # Points of a curve: enough to see its shape; fewer, and then of fewer samples, where evaluating would cost more than a
 # tenth of the training. 500 samples tell an error to two points of a hundred.
@@ -22,17 +26,39 @@ _MOST_POINTS, _FEWEST_POINTS = 30, 8
 _FEWEST_SAMPLES = 500
 
 
+class Stream(Protocol):
+    """Endless training batches: (replicas, batch, ...) and (replicas, batch), from where its state says."""
+
+    def __next__(self) -> tuple[Tensor, Tensor]: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
 class Hook:
     """What may be done beside the training; every method does nothing unless a subclass says otherwise."""
 
     def on_start(self, net: Replicas) -> None:
-        """Before the first step."""
+        """Before the first step; not where a training goes on that was saved."""
+
+    def on_step(self, training: Training) -> None:
+        """After every step. It runs between two steps: whatever waits for the device here makes the device wait."""
 
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         """At the end of an interval; `rows` holds one row a replica: the content of metrics.jsonl."""
 
     def on_end(self, net: Replicas) -> None:
         """After the last step."""
+
+    def state_dict(self) -> State:
+        """What it must remember where a saved training goes on: tensors, and what JSON can hold."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take back what `state_dict` gave."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +69,101 @@ class Curves:
     diverged_at: list[int | None]  # the first step (from 1) at which a replica's loss was not finite
 
 
+class Training:
+    """A training under way: all that a step reads and changes. Its state, given to another one, goes on exactly.
+
+    Args:
+        net: the replicas, on their device.
+        stream: endless batches; of a team, this process's share of each.
+        recipe: optimizer, schedule, clipping, batch size. Its learning rates, steps and epochs are not read.
+        rates: each replica's learning rate at the schedule's height.
+        steps: optimizer steps in all.
+        hooks: called in their order.
+        accumulate: so many parts of a batch pass one after another, for one step; batch norms see each by itself.
+        team: the processes that share every batch.
+        precision: the context in which forward passes run.
+    """
+
+    def __init__(
+        self,
+        net: Replicas,
+        stream: Stream,
+        recipe: Recipe,
+        *,
+        rates: Sequence[float],
+        steps: int,
+        hooks: Sequence[Hook] = (),
+        accumulate: int = 1,
+        team: Team = ALONE,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.net, self.steps, self.step = net, steps, 0
+        self.team = team
+        self.rows: list[list[Row]] = [[] for _ in rates]
+        self.device = next(net.parameters()).device
+        self.rates = torch.tensor(rates, dtype=torch.float32)  # on the CPU, where an optimizer reads it without waiting
+        self._stream, self._recipe, self._hooks = stream, recipe, hooks
+        self._accumulate, self._precision = accumulate, precision
+        self._forward = team.wrap(net)
+        self._update = make_update(net, recipe)
+        self.meter = Meter(net.count, self.device)
+
+    @property
+    def rates_now(self) -> Tensor:
+        """The learning rates of the step that was taken last, (replicas,); before the first, of the first."""
+        return self.rates * self._recipe.rate_factor(max(0, self.step - 1), self.steps)
+
+    def advance(self) -> None:
+        """Take one step."""
+        self.step += 1
+        x, y = next(self._stream)
+        parts = list(zip(x.chunk(self._accumulate, 1), y.chunk(self._accumulate, 1), strict=True))
+        for place, (inputs, labels) in enumerate(parts, 1):
+            # Its share of the batch, so that shares, of whatever sizes, sum up to the batch's mean.
+            share = inputs.shape[1] / self._recipe.batch_size
+            with self.team.no_sync(self._forward, place < len(parts)):
+                with self._precision():
+                    scores = self._forward(inputs)
+                losses = cross_entropy(scores.float(), labels) * share
+                # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
+                # A team's gradients are averaged, not summed.
+                (losses.sum() * self.team.count).backward()  # type: ignore[no-untyped-call]
+            self.meter.add(losses.detach(), error_rate(scores.detach(), labels) * share)
+        self.meter.end_step(self.step)
+        self._update.step(self.rates_now)
+
+    def state_dict(self) -> State:
+        """All that `load_state_dict` needs to go on to the same bits: tensors, and what JSON can hold.
+
+        Every process of a team must ask for it at the same step; all get the same.
+        """
+        return {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "update": self._update.state_dict(),
+            "stream": self._stream.state_dict(),
+            "meter": self.meter.state_dict(self.team),
+            "rows": self.rows,
+            "random": self.team.gather(random_state(self.device)),
+            "hooks": [hook.state_dict() for hook in self._hooks],
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Go on where the training that gave `state` stood."""
+        self.step, self.rows = state["step"], state["rows"]
+        self.net.load_state_dict(state["net"])
+        self._update.load_state_dict(state["update"])
+        self._stream.load_state_dict(state["stream"])
+        self.meter.load_state_dict(state["meter"], self.team)
+        if self.team.index < len(state["random"]):  # a larger team's new members draw from their own seeds
+            set_random_state(state["random"][self.team.index], self.device)
+        for hook, saved in zip(self._hooks, state["hooks"], strict=True):
+            hook.load_state_dict(saved)
+
+
 def train(
     net: Replicas,
-    stream: Iterator[tuple[Tensor, Tensor]],
+    stream: Stream,
     recipe: Recipe,
     *,
     rates: Sequence[float],
@@ -54,47 +172,59 @@ def train(
     validate: Callable[[Replicas], Scores],
     intervals: int,
     hooks: Sequence[Hook] = (),
+    accumulate: int = 1,
+    team: Team = ALONE,
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    saved: Mapping[str, Any] | None = None,
 ) -> Curves:
     """Train every replica for so many steps.
 
     Args:
-        net: the replicas, on their device.
-        stream: endless batches, (replicas, batch, ...) and (replicas, batch).
-        recipe: optimizer, schedule, clipping. Its learning rates, steps and epochs are not read.
-        rates: each replica's learning rate at the schedule's height.
-        steps: optimizer steps in all.
+        net: as of `Training`, like all that is not named here.
+        stream: likewise.
+        recipe: likewise.
+        rates: likewise.
+        steps: likewise.
         epoch_steps: steps in one pass over the training split, for the rows.
         validate: scores the replicas at the end of each interval.
         intervals: how many rows to write.
-        hooks: called in their order.
+        hooks: likewise.
+        accumulate: likewise.
+        team: likewise.
+        precision: likewise.
+        saved: the state of a training to go on with: `Training.state_dict`.
     """
-    device = next(net.parameters()).device
-    update = make_update(net, recipe)
-    base = torch.tensor(rates, dtype=torch.float32)  # on the CPU, where an optimizer reads it without waiting
+    training = Training(
+        net,
+        stream,
+        recipe,
+        rates=rates,
+        steps=steps,
+        hooks=hooks,
+        accumulate=accumulate,
+        team=team,
+        precision=precision,
+    )
     ends = _interval_ends(steps, intervals)
-    meter = _Meter(net.count, device)
-    rows: list[list[Row]] = [[] for _ in rates]
     net.train()
-    for hook in hooks:
-        hook.on_start(net)
-    for step in range(1, steps + 1):
-        rates_now = base * recipe.rate_factor(step - 1, steps)
-        x, y = next(stream)
-        scores = net(x)
-        losses = cross_entropy(scores, y)
-        # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        update.step(rates_now)
-        meter.add(step, losses.detach(), error_rate(scores.detach(), y))
-        if step in ends:
-            found = _rows(step, epoch_steps, rates_now, meter.take(), validate(net))
-            for own, row in zip(rows, found, strict=True):
+    if saved is not None:
+        training.load_state_dict(dict(saved))
+    else:
+        for hook in hooks:
+            hook.on_start(net)
+    while training.step < steps:
+        training.advance()
+        if training.step in ends:
+            found = _rows(training, epoch_steps, validate(net))
+            for own, row in zip(training.rows, found, strict=True):
                 own.append(row)
             for hook in hooks:
-                hook.on_interval(step, steps, found)
+                hook.on_interval(training.step, steps, found)
+        for hook in hooks:
+            hook.on_step(training)
     for hook in hooks:
         hook.on_end(net)
-    return Curves(rows, meter.diverged_at())
+    return Curves(training.rows, training.meter.diverged_at())
 
 
 def affordable_samples(steps: int, batch_size: int) -> int:
@@ -112,38 +242,58 @@ def curve_plan(steps: int, batch_size: int, validation_samples: int) -> tuple[in
     return points, min(validation_samples, max(_FEWEST_SAMPLES, affordable // points))
 
 
-class _Meter:
+class Meter:
     """Sums on the device; read at the end of an interval only, so that no step waits for them."""
 
     def __init__(self, count: int, device: torch.device) -> None:
-        self._sums = torch.zeros(2, count, device=device)
+        self._sums = torch.zeros(2, count, device=device)  # of a team, this process's shares
+        self._step_loss = torch.zeros(count, device=device)
         self._bad_step = torch.zeros(count, dtype=torch.int64, device=device)
         self._steps = 0
 
-    def add(self, step: int, losses: Tensor, errors: Tensor) -> None:
+    def add(self, losses: Tensor, errors: Tensor) -> None:
+        """Count a part of a step's batch, its mean loss and error times its share of the batch."""
         self._sums += torch.stack([losses, errors])
-        fresh = ~torch.isfinite(losses) & (self._bad_step == 0)
+        self._step_loss += losses
+
+    def end_step(self, step: int) -> None:
+        """Count a step."""
+        fresh = ~torch.isfinite(self._step_loss) & (self._bad_step == 0)
         self._bad_step.masked_fill_(fresh, step)
+        self._step_loss.zero_()
         self._steps += 1
 
-    def take(self) -> tuple[list[float], list[float]]:
-        losses, errors = (self._sums / self._steps).tolist()
+    def take(self, team: Team) -> tuple[list[float], list[float]]:
+        """The mean loss and error of the steps since the last call, for each replica."""
+        losses, errors = (team.sum(self._sums) / self._steps).tolist()
         self._sums.zero_()
         self._steps = 0
+        # A loss that is not finite in one process spoils all of them with its gradient, in the next step.
+        self._bad_step = team.max(self._bad_step)
         return losses, errors
 
     def diverged_at(self) -> list[int | None]:
+        """The first step at which each replica's loss was not finite."""
         return [step or None for step in self._bad_step.tolist()]
+
+    def state_dict(self, team: Team) -> State:
+        """The team's sums."""
+        return {"sums": team.sum(self._sums), "bad_step": team.max(self._bad_step), "steps": self._steps}
+
+    def load_state_dict(self, state: State, team: Team) -> None:
+        """Take back what `state_dict` gave; the first process of a team holds all of it."""
+        self._sums.copy_(state["sums"] if team.index == 0 else torch.zeros_like(self._sums))
+        self._bad_step.copy_(state["bad_step"])
+        self._steps = state["steps"]
 
 
 def _interval_ends(steps: int, intervals: int) -> set[int]:
     return {round(place * steps / intervals) for place in range(1, intervals + 1)}
 
 
-def _rows(
-    step: int, epoch_steps: float, rates: Tensor, trained: tuple[list[float], list[float]], validated: Scores
-) -> list[Row]:
-    columns = (rates.tolist(), *trained, validated.loss.tolist(), validated.error.tolist())
+def _rows(training: Training, epoch_steps: float, validated: Scores) -> list[Row]:
+    trained = training.meter.take(training.team)
+    columns = (training.rates_now.tolist(), *trained, validated.loss.tolist(), validated.error.tolist())
     names = ("learning_rate", "train_loss", "train_error", "validation_loss", "validation_error")
-    start = {"step": step, "epoch": step / epoch_steps}
+    start = {"step": training.step, "epoch": training.step / epoch_steps}
     return [{**start, **dict(zip(names, values, strict=True))} for values in zip(*columns, strict=True)]

@@ -7,7 +7,7 @@ a largest gradient norm for each replica are a column beside it. The arithmetic 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,12 @@ class Update(Protocol):
         Args:
             rates: (replicas,), on the CPU.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from step to step: tensors, and what JSON can hold."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
 
 
 def make_update(net: Replicas, recipe: Recipe) -> Update:
@@ -62,6 +68,13 @@ class SingleUpdate:
             group["lr"] = float(rates[0]) * times
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parameters": [dict(self.optimizer.state.get(p, {})) for p in self._parameters]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for parameter, saved in zip(self._parameters, state["parameters"], strict=True):
+            self.optimizer.state[parameter] = {key: _placed(value, parameter) for key, value in saved.items()}
 
 
 class StackUpdate:
@@ -101,6 +114,18 @@ class StackUpdate:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "moments": self._moments()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        for moment, saved in zip(self._moments(), state["moments"], strict=True):
+            moment.copy_(saved)
+
+    def _moments(self) -> list[Tensor]:
+        """What a rule remembers, of the shape of the weights."""
+        raise AssertionError("a subclass gives the rule")
+
     def _factors(self) -> Tensor | None:
         """As `torch.nn.utils.clip_grad_norm_`, a row at a time: a norm that is not finite spoils its own row alone."""
         if self._recipe.clip is None:
@@ -119,6 +144,9 @@ class StackSGD(StackUpdate):
         super().__init__(net, recipe)
         self.velocity = torch.zeros_like(net.rows)
 
+    def _moments(self) -> list[Tensor]:
+        return [self.velocity]
+
     def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, decay: float | Tensor, columns: slice) -> None:
         recipe = self._recipe
         if recipe.weight_decay:
@@ -136,6 +164,9 @@ class StackAdamW(StackUpdate):
         super().__init__(net, recipe)
         self.mean, self.square = torch.zeros_like(net.rows), torch.zeros_like(net.rows)
 
+    def _moments(self) -> list[Tensor]:
+        return [self.mean, self.square]
+
     def _rule(self, weights: Tensor, gradient: Tensor, rates: Tensor, decay: float | Tensor, columns: slice) -> None:
         beta1, beta2, epsilon = self._recipe.momentum, self._recipe.beta2, 1e-8
         mean = self.mean[:, columns].lerp_(gradient, 1 - beta1)
@@ -152,3 +183,10 @@ def _part(values: float | Tensor, columns: slice) -> float | Tensor:
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _placed(value: Any, parameter: nn.Parameter) -> Any:
+    """An optimizer's saved value where it belongs: moments lie in memory as their parameter does, counters as saved."""
+    if isinstance(value, Tensor) and value.shape == parameter.shape and value.dim():
+        return torch.empty_like(parameter).copy_(value)
+    return value

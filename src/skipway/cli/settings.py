@@ -1,0 +1,50 @@
+"""Flags over a file's or a recipe's settings: what must be read before the defaults of all other flags are known."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from skipway.rundir import Json, read_json
+from skipway.training.recipe import RECIPES, Recipe
+
+
+def early(arguments: Sequence[str], *flags: str) -> argparse.Namespace:
+    """The values of some flags, and of those that say how long a training is; None for those not given.
+
+    Raises:
+        ValueError: if steps and epochs are both given.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in (*flags, "--recipe", "--steps", "--epochs"):
+        parser.add_argument(flag)
+    found, _ = parser.parse_known_args([*arguments])
+    if found.steps and found.epochs:
+        raise ValueError(f"--steps {found.steps} and --epochs {found.epochs} were given; give one of them.")
+    return found
+
+
+def base_recipe(found: argparse.Namespace, usual: Recipe) -> Recipe:
+    """The recipe whose fields flags replace: the named one, or the usual one.
+
+    Raises:
+        ValueError: if there is no recipe of that name.
+    """
+    recipe = RECIPES[found.recipe] if found.recipe else usual
+    return replace(recipe, epochs=None) if found.steps else recipe
+
+
+def config_of(path: Path) -> Json:
+    """The field `config` of a study.json or run.json.
+
+    Raises:
+        ValueError: if there is no such file, or if it has no such field.
+    """
+    if not path.is_file():
+        raise ValueError(f"--config {path}: there is no such file; give a study.json or a run.json.")
+    content = read_json(path).get("config")
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {path}: it has no field 'config'; give a study.json or a run.json.")
+    return content

@@ -1,0 +1,65 @@
+"""What to do when a training does not fit into memory."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from skipway.fitting.fit import Means
+from skipway.nets.cost import block_costs, cost
+from skipway.nets.stack import SkipNet
+from skipway.training.memory import plan_segments
+
+_GIB = 2**30
+_USABLE = 0.8  # of free memory: allocators round up, and the backward pass holds a little beside
+
+
+def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, means: Means) -> str:
+    """A message: what the batch needs, what is free, and the first setting that would fit.
+
+    Args:
+        net: the net.
+        shape: of an image: channels, height, width.
+        batch: images of a step in this process.
+        means: what it ran with.
+    """
+    stored, recomputed = activation_bytes(net, shape)
+    free = _free(torch.device(means.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
+    now = (means.accumulate, means.asked.recompute)
+    needs = _per_step(stored, recomputed, batch, *now)
+    told = f"out of memory: a batch of {batch} images keeps about {needs / _GIB:.2f} GiB for its backward pass"
+    counts = [2**power for power in range(batch.bit_length())]
+    settings = [(count, recompute) for count in counts for recompute in (False, True)]
+    for count, recompute in settings:
+        wants = _per_step(stored, recomputed, batch, count, recompute)
+        if wants < min(needs, max(free, 0) * _USABLE + 1):
+            return f"{told}. {_flags(count, recompute)} would keep about {wants / _GIB:.2f} GiB, and would fit."
+    least = _per_step(stored, recomputed, batch, counts[-1], True)
+    way_out = "take a narrower net or a larger machine"
+    return f"{told}. Even one image at a time, recomputed, keeps {least / _GIB:.2f} GiB: {way_out}."
+
+
+def activation_bytes(net: SkipNet, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """What a training step keeps of one image, in bytes: stored, and with blocks computed again."""
+    blocks, whole = block_costs(net, shape), cost(net, shape).activation_bytes
+    plan = plan_segments([block.input_bytes for block in blocks], [block.activation_bytes for block in blocks])
+    return whole, whole - sum(block.activation_bytes for block in blocks) + plan.bytes
+
+
+def _per_step(stored: int, recomputed: int, batch: int, accumulate: int, recompute: bool) -> int:
+    return (recomputed if recompute else stored) * -(-batch // accumulate)
+
+
+def _flags(accumulate: int, recompute: bool) -> str:
+    flags = [
+        *(["--memory recompute"] if recompute else []),
+        *([f"--accumulate {accumulate}"] if accumulate > 1 else []),
+    ]
+    return f"`{' '.join(flags)}`" if flags else "`--memory store` with nothing else in memory"
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,127 @@
+"""One training, checked and named before anything is made: its config in canonical form, its net, its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from skipway.data.augment import canonical as canonical_augmentation
+from skipway.data.augment import make_augmentations
+from skipway.data.preprocess import check_kind
+from skipway.data.sources import load
+from skipway.data.splits import Data
+from skipway.fitting.config import TrainConfig
+from skipway.gates import canonical as canonical_gate
+from skipway.nets.foreign import load_weights
+from skipway.nets.registry import build, parse_name
+from skipway.nets.stack import SkipNet
+from skipway.registry import Spec, check_settings
+from skipway.rundir import Json, run_id
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before a training begins."""
+
+    config: TrainConfig  # in canonical form
+    data: Data
+    net: SkipNet  # with its initial weights
+    identity: Json
+    notes: tuple[str, ...]  # of the weights that it starts from: what was left out, what starts anew
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        return run_id(self.identity)
+
+    @property
+    def cell(self) -> Json:
+        """Where a study's runs have their cell."""
+        _, said = parse_name(Spec.parse(self.config.net).name)
+        gate = self.config.gate or said.gate
+        return {"gate": gate, "depth": said.depth, "learning_rate": self.config.learning_rate, "seed": self.config.seed}
+
+
+def plan(config: TrainConfig) -> Plan:
+    """Check a config, load its data, build its net.
+
+    Raises:
+        ValueError: with all problems, a line each.
+        OSError: if data cannot be reached.
+    """
+    config = checked(config)
+    data = load(config.data, validation=config.validation, split_seed=config.split_seed, image_size=config.image_size)
+    recipe = config.recipe
+    if recipe.batch_size > len(data.train):
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
+            "give at most that."
+        )
+    for augmentation in make_augmentations(recipe.augment):
+        augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
+    net = _build(config, data)
+    notes = (str(load_weights(net, config.weights)),) if config.weights else ()
+    return Plan(config, data, net, _identity(config, data), notes)
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """The config in canonical form, so that two ways to write one training find each other's run.
+
+    Raises:
+        ValueError: with all problems, a line each.
+    """
+    config = TrainConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
+    problems = config.problems()
+    recipe, net, gate = config.recipe, config.net, config.gate
+    try:
+        spec = Spec.parse(net)
+        family, said = parse_name(spec.name)
+        net = str(check_settings(spec, family.make, "net"))
+        gate = canonical_gate(gate or said.gate)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
+        check_kind(recipe.preprocess)
+        recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
+    except ValueError as error:
+        problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
+    return replace(config, net=net, gate=gate, recipe=recipe)
+
+
+def _build(config: TrainConfig, data: Data) -> SkipNet:
+    """The net with its initial weights, which the seed decides; the global generator is left as it was."""
+    spec = Spec.parse(config.net)
+    family, _ = parse_name(spec.name)
+    settings: dict[str, Any] = {**family.data_settings(data.shape, data.num_classes), **dict(spec.settings)}
+    if config.width is not None:
+        settings["width"] = config.width
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return build(spec.name, gate=config.gate, **settings)
+
+
+def _identity(config: TrainConfig, data: Data) -> Json:
+    """All that decides the numbers; device, processes and accumulation are not in it."""
+    about: Json = {
+        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule},
+        "net": {"name": config.net, "gate": config.gate, "width": config.width},
+        "recipe": config.recipe.identity(),
+        "learning_rate": config.learning_rate,
+        "seed": config.seed,
+    }
+    if config.image_size is not None:
+        about["data"]["image_size"] = config.image_size
+    if config.weights is not None:
+        about["weights"] = _digest(Path(config.weights)) if Path(config.weights).is_file() else config.weights
+    return about
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,108 @@
+"""The processes of one training: each takes its share of every batch, and all hold the same weights.
+
+Under ``torchrun`` there are several; otherwise this one is alone, and everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Team:
+    """One process alone.
+
+    Attributes:
+        index: this process's place, from 0; process 0 writes files and speaks.
+        count: how many there are.
+        device: this process's own, where the team gives each one.
+    """
+
+    index: int = 0
+    count: int = 1
+    device: str | None = None
+
+    def leave(self) -> None:
+        """End together."""
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The net as it runs in training: with gradients averaged over the team."""
+        return net
+
+    def no_sync(self, net: nn.Module, apply: bool) -> AbstractContextManager[None]:
+        """A context whose backward pass leaves gradients to be averaged by a later one, where `apply` holds."""
+        return nullcontext()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the team, in every process."""
+        return values.clone()
+
+    def max(self, values: Tensor) -> Tensor:
+        """The largest over the team, in every process."""
+        return values.clone()
+
+    def share_buffers(self, net: nn.Module) -> None:
+        """Give every process the buffers (batch norm's running statistics) of process 0."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's value, in their order, in every process."""
+        return [value]
+
+
+ALONE = Team()
+
+
+class Torchrun(Team):
+    """One process of several that torchrun started, joined by Accelerate.
+
+    Batch norms count the batch of their own process; process 0's running statistics are the team's.
+    """
+
+    def __init__(self) -> None:
+        from accelerate import Accelerator
+
+        self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        self.device = str(self._accelerator.device)
+
+    def leave(self) -> None:
+        dist.barrier()
+        dist.destroy_process_group()
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        if not any(parameter.requires_grad for parameter in net.parameters()):
+            return net
+        # Accelerate wraps what it is given, and remembers it; the training's own object stays as it is.
+        return cast(nn.Module, self._accelerator.prepare_model(net))
+
+    def no_sync(self, net: nn.Module, apply: bool) -> AbstractContextManager[None]:
+        return cast(AbstractContextManager[None], cast(Any, net).no_sync()) if apply else nullcontext()
+
+    def sum(self, values: Tensor) -> Tensor:
+        return cast(Tensor, self._accelerator.reduce(values.clone(), "sum"))
+
+    def max(self, values: Tensor) -> Tensor:
+        result = values.clone()
+        dist.all_reduce(result, dist.ReduceOp.MAX)
+        return result
+
+    def share_buffers(self, net: nn.Module) -> None:
+        for buffer in net.buffers():
+            dist.broadcast(buffer, 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+
+@cache
+def team() -> Team:
+    """The team that this process was started in: torchrun says so in its environment."""
+    return Torchrun() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE

@@ -1,0 +1,394 @@
+"""One training: the same bits however often it is stopped, by whatever; shared by processes; told to trackers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import skipway as sw
+from skipway.cli.main import main
+from skipway.fitting.advice import activation_bytes, what_would_fit
+from skipway.fitting.config import TrainConfig
+from skipway.fitting.fit import Means
+from skipway.fitting.run import run_training
+from skipway.nets.registry import build
+from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
+from skipway.training.checkpoint import Checkpoints
+from skipway.training.execution import Execution
+from skipway.training.loop import Hook, Training
+from skipway.training.recipe import Recipe
+from skipway.training.saving import Stopped, stopping_tidily
+
+RECIPE = Recipe(learning_rates=(0.05,), batch_size=48, steps=40, schedule="exponential", warmup_steps=5)
+# Momentum and moments, batch norm's statistics, draws of dropout and of stochastic depth, draws of augmentations.
+CONFIGS = {
+    "dense": TrainConfig(net="highway-dense-12", width=12, recipe=RECIPE),
+    "adamw": TrainConfig(net="residual-dense-11", width=12, recipe=Recipe(**{**vars(RECIPE), "optimizer": "adamw"})),
+    "conv": TrainConfig(
+        net="resnet-8", width=4, recipe=Recipe(**{**vars(RECIPE), "augment": ("crop:pad=1", "flip"), "steps": 12})
+    ),
+    "draws": TrainConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
+}
+
+
+class StopsAt(Hook):
+    """A signal that comes after some step."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
+        self._step, self._number = step, number
+
+    def on_step(self, training: Training) -> None:
+        if training.step == self._step:
+            os.kill(os.getpid(), self._number)
+
+
+def files(run: Run) -> dict[str, bytes]:
+    return {name: (run.path / name).read_bytes() for name in (WEIGHTS, METRICS, PROBES)}
+
+
+def scores(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in run.info()["metrics"].items() if name != "seconds"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_stopped_at_any_step_it_goes_on_to_the_same_bits(name, tmp_path):
+    config = CONFIGS[name]
+    whole = run_training(config, tmp_path / "whole")
+    steps = config.recipe.steps
+    for stop in (1, steps // 2, steps - 1, steps):
+        out = tmp_path / str(stop)
+        with pytest.raises(Stopped):
+            run_training(config, out, hooks=[StopsAt(stop)])
+        info = Run(out).info()
+        assert info["status"] == "interrupted"
+        assert len(list((out / "checkpoint").glob("*.safetensors"))) == 1
+        went_on = run_training(config, out)
+        assert files(went_on) == files(whole)
+        assert scores(went_on) == scores(whole)
+        assert not (out / "checkpoint").exists()
+
+
+def test_recomputing_and_accumulating_go_on_as_they_began(tmp_path):
+    """The choices of the first start decide the last bits, so a later start that asks for others replays them."""
+    config = CONFIGS["conv"]
+    means = Means(asked=Execution(recompute=True), accumulate=3)
+    whole = run_training(config, tmp_path / "whole", means=means)
+    with pytest.raises(Stopped):
+        run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(5)])
+    assert files(run_training(config, tmp_path / "stopped")) == files(whole)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    config = CONFIGS["dense"]
+    run = run_training(config, tmp_path)
+    before = (run.path / WEIGHTS).stat().st_mtime_ns
+    assert run_training(config, tmp_path).info() == run.info()
+    assert (run.path / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_another_training_in_the_same_directory_is_refused(tmp_path):
+    run_training(CONFIGS["dense"], tmp_path)
+    with pytest.raises(ValueError, match="holds another training"):
+        run_training(CONFIGS["adamw"], tmp_path)
+
+
+def test_the_weights_score_as_run_json_says(tmp_path):
+    from skipway.data.preprocess import Preprocess
+    from skipway.training.evaluate import evaluate
+    from skipway.training.replicas import Single
+
+    run = run_training(CONFIGS["conv"], tmp_path)
+    saved = sw.load_net(run.weights)
+    found = evaluate(Single(saved.net), sw.load("digits").test, Preprocess.from_dict(saved.preprocess))
+    assert run.info()["metrics"]["test_error"] == float(found.error[0])
+
+
+def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
+    """Without batch norm the parts' gradients sum up to the batch's."""
+    config = CONFIGS["dense"]
+    whole = run_training(config, tmp_path / "whole").metrics()
+    parts = run_training(config, tmp_path / "parts", means=Means(accumulate=5)).metrics()
+    for row, other in zip(whole, parts, strict=True):
+        assert other == pytest.approx(row, rel=1e-4, abs=1e-5)
+
+
+def test_given_weights_are_where_it_starts(tmp_path):
+    first = run_training(CONFIGS["dense"], tmp_path / "first")
+    tuned = sw.fit(
+        "highway-dense-12",
+        "digits",
+        Recipe(learning_rates=(1e-9,), steps=2),
+        width=12,
+        weights=first.weights,
+        out=tmp_path / "tuned",
+    )
+    assert tuned.info()["metrics"]["test_error"] == first.info()["metrics"]["test_error"]
+
+
+# Checkpoints
+
+
+STATE = {"step": 7, "net": {"w": torch.arange(6.0).view(2, 3).T}, "rows": [[{"loss": 0.1}]], "random": [{"cpu": None}]}
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(7, STATE)
+    found = checkpoints.load()
+    assert torch.equal(found["net"].pop("w"), STATE["net"]["w"])
+    assert found == {**STATE, "net": {}}
+
+
+def test_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(step, {**STATE, "step": step})
+    newest = sorted(tmp_path.iterdir())
+    assert [path.name for path in newest] == ["step-0000000002.safetensors", "step-0000000003.safetensors"]
+    newest[1].write_bytes(newest[1].read_bytes()[:-1])
+    assert checkpoints.load()["step"] == 2
+    assert "passed over" in caplog.text
+
+
+def test_an_unfinished_write_leaves_nothing(tmp_path):
+    (tmp_path / ".step-0000000009.safetensors.123").write_bytes(b"half of it")
+    assert Checkpoints(tmp_path).load() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_signal_no_stop():
+    with stopping_tidily():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# The command
+
+
+def command(out: Path, *flags: str) -> list[str]:
+    net = [
+        "--net",
+        "highway-dense-20",
+        "--width",
+        "32",
+        "--learning-rates",
+        "0.03",
+        "--steps",
+        "1500",
+        "--save-every",
+        "0",
+    ]
+    return [sys.executable, "-m", "skipway", "train", *net, "--out", str(out), *flags]
+
+
+def training(out: Path, deadline: float = 60) -> bool:
+    """Wait until a training has saved its state."""
+    end = time.monotonic() + deadline
+    while not list(out.glob("checkpoint/step-*")) and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(list(out.glob("checkpoint/step-*")))
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
+    """SIGKILL while it saves after every step, so that many of them come in the middle of a write."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), check=True, capture_output=True)
+    draw = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert training(killed)
+        time.sleep(2 + draw.uniform(0.0, 0.5))
+        process.kill()
+        process.wait()
+    subprocess.run(command(killed), check=True, capture_output=True)
+    assert files(Run(killed)) == files(Run(whole))
+    assert scores(Run(killed)) == scores(Run(whole))
+
+
+def test_sigterm_saves_and_ends_with_143(tmp_path):
+    process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert training(tmp_path)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "its state is saved" in err
+    assert "Traceback" not in err
+    assert Run(tmp_path).info()["status"] == "interrupted"
+    done = subprocess.run(
+        [sys.executable, "-m", "skipway", "train", "--resume", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path).info()["status"] == "done"
+
+
+def test_what_a_training_prints(tmp_path, capsys):
+    flags = ["--net", "plain-dense-5", "--steps", "20", "--out", str(tmp_path / "run")]
+    assert main(["train", *flags]) == 0
+    out, err = capsys.readouterr()
+    assert "plain-dense-5" in out
+    assert "test" in out
+    assert str(tmp_path / "run") in out.replace("\n", "")
+    assert "step 20/20" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--net", "resnet-21"], "22"),
+        (["--net", "resnet-20:shortcutt=A"], "shortcut"),
+        (["--net", "plain-dense-5", "--memory", "swap"], "store"),
+        (["--net", "plain-dense-5", "--precision", "float8"], "bfloat16"),
+        (["--net", "plain-dense-5", "--accumulate", "0"], "1 or more"),
+        (["--net", "plain-dense-5", "--track", "paper"], "tensorboard"),
+        (["--net", "plain-dense-5", "--batch-size", "5000"], "1257 training images"),
+        (["--resume", "nowhere"], "holds no run.json"),
+        (["--resume", "nowhere", "--seed", "3"], "leave the others away"),
+        (["--net", "plain-dense-5", "--weights", "nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
+def test_wrong_input_is_told_with_what_is_valid(flags, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_curves_reach_tensorboard(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    flags = ["train", "--net", "plain-dense-5", "--steps", "20", "--track", "tensorboard", "--out", "run"]
+    done = subprocess.run([sys.executable, "-m", "skipway", *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tracking" / "skipway"))
+    events.Reload()
+    rows = Run(tmp_path / "run").metrics()
+    told = {event.step: event.value for event in events.Scalars("train_loss")}
+    assert told == pytest.approx({row["step"]: row["train_loss"] for row in rows})
+
+
+# Several processes
+
+
+def torchrun(count: int, *arguments: str) -> subprocess.Popen[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*start, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def rows_of(out: Path, count: int, *flags: str) -> list[dict[str, float]]:
+    settings = ["--net", "highway-dense-12", "--steps", "50", "--batch-size", "33", "--learning-rates", "0.03"]
+    arguments = ["-m", "skipway", "train", *settings, "--out", str(out), *flags]
+    process = torchrun(count, *arguments) if count > 1 else subprocess.Popen([sys.executable, *arguments])
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return Run(out).metrics()
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """A batch of 33 in parts of 16 and 17: losses of every interval, training and validation, to 1e-5."""
+    one, two = rows_of(tmp_path / "one", 1), rows_of(tmp_path / "two", 2)
+    assert len(one) >= 8
+    for row, other in zip(one, two, strict=True):
+        assert other == pytest.approx(row, rel=1e-5, abs=1e-5)
+    assert Run(tmp_path / "two").info()["choices"]["processes"] == 2
+    ours, theirs = (Run(tmp_path / name).info()["metrics"] for name in ("one", "two"))
+    assert theirs["test_error"] == ours["test_error"]
+
+
+EVALUATES = """
+import torch
+from skipway.data.preprocess import Preprocess
+from skipway.data.splits import Split
+from skipway.training.evaluate import evaluate
+from skipway.training.replicas import Single
+from skipway.training.team import team
+own = team()
+torch.manual_seed(0)
+net = Single(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)))
+images, labels = torch.randint(256, (101, 1, 2, 2), dtype=torch.uint8), torch.randint(3, (101,))
+rule = Preprocess("scale", 256.0, torch.zeros(1), torch.ones(1))
+for count in (1, 2, 7, 100, 101):
+    split = Split(images[:count], labels[:count])
+    together, alone = evaluate(net, split, rule, batch_size=8, team=own), evaluate(net, split, rule, batch_size=8)
+    assert together.error.equal(alone.error), (count, together, alone)
+    torch.testing.assert_close(together.loss, alone.loss, rtol=1e-7, atol=0)
+own.leave()
+"""
+
+
+def test_several_processes_count_every_sample_once(tmp_path):
+    script = tmp_path / "evaluates.py"
+    script.write_text(EVALUATES)
+    process = torchrun(3, str(script))
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_the_next_start_goes_on(tmp_path):
+    out = tmp_path / "run"
+    flags = command(out)[3:]
+    process = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
+    assert training(out)
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "go on from the last checkpoint" in err or "SIGTERM" in err
+    before = max(int(path.stem.partition("-")[2]) for path in out.glob("checkpoint/step-*"))
+    again = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
+    _, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    assert before > 0
+    assert Run(out).info()["status"] == "done"
+
+
+# Memory
+
+
+def test_what_would_fit_is_cheaper_and_named_in_flags():
+    net = build("resnet-110", in_channels=3, num_classes=10)
+    stored, recomputed = activation_bytes(net, (3, 32, 32))
+    assert recomputed < stored / 3
+    told = what_would_fit(net, (3, 32, 32), 2**20, Means())
+    assert "out of memory" in told
+    assert "--memory recompute" in told or "--accumulate" in told
+
+
+LIMITED = """
+import resource, sys
+from skipway.cli.main import main
+import skipway.cli.train, skipway.fitting.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
+limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 700 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set by Linux's means")
+def test_out_of_memory_says_what_would_fit(tmp_path):
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    flags = ["train", "--net", "plain-dense-300", "--width", "2000", "--batch-size", "1000", "--steps", "2"]
+    done = subprocess.run(
+        [sys.executable, str(script), *flags, "--out", str(tmp_path / "run")], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert "out of memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
