@@ -20,6 +20,7 @@ def blocks(language: str) -> list[str]:
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 SKIPWAY = [line for line in COMMANDS if line.startswith("skipway")]
+TORCHRUN = [line for line in COMMANDS if line.startswith("torchrun")]
 # Shortens a documented study; all its other flags stay as they are.
 SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
 
@@ -55,7 +56,18 @@ def test_command(command, folder, request):
         command = f"{command} {SHORT}"
         if "--epochs" in command:
             command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")
+    if command.startswith("skipway train"):
+        command = f"{command} --steps 2 --width 4 --batch-size 16"
     assert run(command, folder)
+
+
+@pytest.mark.parametrize("command", TORCHRUN)
+def test_several_processes(command, folder):
+    arguments = [*shlex.split(command)[1:], "--steps", "5"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run([*start, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test" in done.stdout
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=["layers and studies", "a gate of your own"])
@@ -72,7 +84,7 @@ def test_make_target_exists(command):
 
 
 def test_every_shell_line_is_covered():
-    others = [line for line in COMMANDS if line and not line.startswith(("skipway", "make"))]
+    others = [line for line in COMMANDS if line and not line.startswith(("skipway", "make", "torchrun"))]
     assert others == ["pip install -c constraints.txt ."]
 
 

@@ -245,7 +245,7 @@ def test_what_a_training_prints(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--net", "resnet-21"], "22"),
+        (["--net", "resnet-21"], "Nearest: 20 and 26"),
         (["--net", "resnet-20:shortcutt=A"], "shortcut"),
         (["--net", "plain-dense-5", "--memory", "swap"], "store"),
         (["--net", "plain-dense-5", "--precision", "float8"], "bfloat16"),
@@ -374,7 +374,7 @@ LIMITED = """
 import resource, sys
 from skipway.cli.main import main
 import skipway.cli.train, skipway.fitting.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
-limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 700 * 2**20
+limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 1000 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(main(sys.argv[1:]))
 """
@@ -384,7 +384,7 @@ sys.exit(main(sys.argv[1:]))
 def test_out_of_memory_says_what_would_fit(tmp_path):
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    flags = ["train", "--net", "plain-dense-300", "--width", "2000", "--batch-size", "1000", "--steps", "2"]
+    flags = ["train", "--net", "plain-dense-300", "--width", "400", "--batch-size", "1200", "--steps", "2"]
     done = subprocess.run(
         [sys.executable, str(script), *flags, "--out", str(tmp_path / "run")], capture_output=True, text=True
     )

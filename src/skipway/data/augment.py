@@ -1,68 +1,26 @@
 """Augmentations: training images, changed at random, a whole batch at a time on the device.
 
-One class an augmentation, registered by name; ``crop:pad=4`` names one with its settings. They run after preprocessing,
-so the zeros that they fill with are the mean of the training images wherever preprocessing subtracts that. What is
-random is drawn apart from what is done with it, on the CPU, so that the draws are the same on every device.
+One class an augmentation, registered by name; ``crop:pad=4`` names one with its settings. Those of this file run after
+preprocessing, so the zeros that they fill with are the mean of the training images wherever preprocessing subtracts
+that. What is random is drawn apart from what is done with it, on the CPU, so that the draws are the same on every
+device.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skipway.registry import Registry, Spec, check_settings
-
-Shape = tuple[int, int, int]
-AUGMENTATIONS: Registry[type[Augmentation]] = Registry("augmentation")
-
-
-class Augmentation(ABC):
-    """A random change of images. Subclasses are frozen dataclasses with keyword-only settings that have defaults.
-
-    They say `class Mine(Augmentation, name="mine")` and define `draw` and `apply`.
-    """
-
-    name: ClassVar[str] = ""
-
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            AUGMENTATIONS.add(name, cls)
-
-    @abstractmethod
-    def draw(self, count: int, shape: Shape, generator: Generator) -> Tensor:
-        """What is random about `count` images.
-
-        Args:
-            count: N.
-            shape: (C, H, W) of an image.
-            generator: the CPU's.
-
-        Returns:
-            A tensor of the CPU, (N, ...), a row an image.
-
-        Raises:
-            ValueError: if images of this shape are too small for the settings.
-        """
-
-    @abstractmethod
-    def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """The images changed as drawn; a function of these two alone, which waits for no result of the device.
-
-        Args:
-            images: preprocessed, float (N, C, H, W); left as they are.
-            drawn: N rows that `draw` gave, on the images' device.
-
-        Returns:
-            New images of the same shape.
-        """
+import skipway.data.augment_kornia
+import skipway.data.mixing  # noqa: F401  (as the line above: what is defined there has its names from here on)
+from skipway.data.augmentation import AUGMENTATIONS as AUGMENTATIONS
+from skipway.data.augmentation import Augmentation as Augmentation
+from skipway.data.augmentation import Shape as Shape
+from skipway.registry import Spec, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +99,8 @@ def canonical(spec: str) -> str:
     """The one way to write an augmentation's specification.
 
     Raises:
-        ValueError: if there is no such augmentation or setting, or a setting is out of range.
+        ValueError: if there is no such augmentation or setting, a setting is out of range, or it needs an extra that
+            is not installed.
     """
     checked = _checked(spec)
     _make(checked)
@@ -152,9 +111,21 @@ def make_augmentations(specs: Sequence[str]) -> tuple[Augmentation, ...]:
     """What specifications such as ``["crop:pad=4", "flip"]`` name; they are applied in this order.
 
     Raises:
-        ValueError: if there is no such augmentation or setting, or a setting is out of range.
+        ValueError: if there is no such augmentation or setting, a setting is out of range, an extra is not installed,
+            or one that changes pixels comes after one that changes what preprocessing makes of them.
     """
-    return tuple(_make(_checked(spec)) for spec in specs)
+    made = tuple(_make(_checked(spec)) for spec in specs)
+    before = [augmentation.on_pixels for augmentation in made]
+    if before != sorted(before, reverse=True):
+        late = before.index(True, before.index(False))
+        right = [
+            spec for first in (True, False) for spec, on_pixels in zip(specs, before, strict=True) if on_pixels == first
+        ]
+        raise ValueError(
+            f"augmentation {specs[late]} changes pixels, before preprocessing, and {specs[before.index(False)]} what "
+            f"preprocessing makes of them: it cannot come after that. Valid: {' '.join(right)}."
+        )
+    return made
 
 
 def _checked(spec: str) -> Spec:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from skipway.data.augment import Augmentation
 from skipway.data.encoded import Encoded
+from skipway.data.mixing import with_neighbours
 from skipway.data.order import Order
 from skipway.data.part import Part
+from skipway.data.pipeline import Pipeline
 from skipway.data.pixels import Held, Pixels, Streamed
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
@@ -35,15 +37,19 @@ class BatchStream:
         batch_size: B, at most the size of the split.
         seeds: one for each replica; replicas with equal seeds share the work.
         device: where the batches are.
-        augment: applied to each preprocessed batch, in this order.
+        augment: applied to each batch, in this order: those that change pixels before preprocessing, the others after.
+            Where one mixes images, labels become probabilities.
         part: which share b of every batch is this process's; all of them by default. Every process draws the whole
             order, so together they see what one process alone would.
         workers: processes that decode, for images that stay encoded; 0 for none, None for one a core. Batches are the
             same bits with any number.
+        scale: the largest value a pixel can have, `Data.scale`; for augmentations that change pixels.
+        num_classes: how many classes there are, `Data.num_classes`; for augmentations that mix labels.
 
     Raises:
         ValueError: if there is no seed, the batch size is not between 1 and the size of the split, there are more
-            parts than samples in a batch, or the images are too small for an augmentation.
+            parts than samples in a batch, the images are too small for an augmentation, or scale or num_classes is
+            needed and not given.
     """
 
     def __init__(
@@ -57,6 +63,8 @@ class BatchStream:
         augment: Sequence[Augmentation] = (),
         part: Part = WHOLE,
         workers: int | None = None,
+        scale: float | None = None,
+        num_classes: int | None = None,
     ) -> None:
         if not 1 <= batch_size <= len(split):
             raise ValueError(
@@ -73,17 +81,20 @@ class BatchStream:
         self.batch_size = batch_size
         self.seeds = tuple(seeds)
         self._labels = split.labels.to(device)
-        self._preprocess = preprocess.to(device)
         self._augment = tuple(augment)
+        self._prepare = Pipeline(preprocess.to(device), self._augment, scale=scale, num_classes=num_classes)
         distinct = list(dict.fromkeys(self.seeds))
         self._row_of_replica = torch.tensor([distinct.index(seed) for seed in self.seeds], device=device)
         self._share = share = part.of(batch_size)
+        if self._prepare.mixes:
+            self._share = with_neighbours(share, batch_size)
+        self._own = slice(share.start - self._share.start, share.stop - self._share.start)
         channels, height, width = split.images.shape[1:]
         self._order = Order(len(split), (channels, height, width), distinct, augment=self._augment, device=device)
         self._pixels: Pixels
         if isinstance(split.images, Encoded):
             self._pixels = Streamed(
-                split.images, distinct, batch_size=batch_size, share=share, device=device, workers=workers
+                split.images, distinct, batch_size=batch_size, share=self._share, device=device, workers=workers
             )
         else:
             self._pixels = Held(split.images, device)
@@ -92,13 +103,13 @@ class BatchStream:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        """This part's share b of the next batch: inputs, float32 (R, b, C, H, W), and labels, int64 (R, b)."""
+        """This part's share b of the next batch: inputs, float32 (R, b, C, H, W), and labels, int64 (R, b).
+
+        If an augmentation mixes images, the labels are probabilities, float32 (R, b, classes).
+        """
         index, *draws = (held[:, self._share] for held in self._order.take(self.batch_size))
-        x = self._preprocess(self._pixels.take(index))
-        for augmentation, drawn in zip(self._augment, draws, strict=True):
-            x = augmentation.apply(x, drawn.flatten(0, 1))
-        x = x.reshape(*index.shape, *x.shape[1:])
-        y = self._labels.index_select(0, index.reshape(-1)).view_as(index)
+        labels = self._labels.index_select(0, index.reshape(-1)).view_as(index)
+        x, y = (values[:, self._own] for values in self._prepare(self._pixels.take(index), labels, draws))
         if len(index) == len(self.seeds):  # all seeds differ: row r is replica r already
             return x, y
         return x.index_select(0, self._row_of_replica), y.index_select(0, self._row_of_replica)

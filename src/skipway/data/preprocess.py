@@ -17,7 +17,7 @@ from skipway.registry import UnknownNameError
 
 Kind = Literal["pixel", "channel", "scale", "contrast"]
 _BLOCK = 512  # images that `fit` widens at a time
-_IN_CACHE = 2**17  # float32 numbers, half a megabyte
+_IN_CACHE = 2**18  # float32 numbers, a megabyte
 _SAMPLE = 2_000  # encoded images that `fit` decodes
 
 

@@ -31,6 +31,8 @@ class StudyConfig:
     """Share of the training data held out for choosing the learning rate, where the data set does not say."""
     split_seed: int = 0
     """Decides which samples are held out."""
+    image_size: int | None = None
+    """For images of any size, and more of them than memory holds: cut to so many pixels, and read while training."""
     recipe: Recipe = field(default_factory=Recipe)
     """How each net is trained."""
 

@@ -97,8 +97,9 @@ def cells_of(config: StudyConfig) -> list[Cell]:
 
 def identity(cell: Cell, config: StudyConfig, data: Data) -> Json:
     """All that decides a cell's numbers; device and number of workers are not in it."""
+    images = {} if config.image_size is None else {"image_size": config.image_size}
     return {
-        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule},
+        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule, **images},
         "net": {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
         "recipe": config.recipe.identity(),
         "learning_rate": cell.learning_rate,

@@ -69,7 +69,7 @@ def commit(study: Study, name: str, contents: Sequence[RunContent]) -> None:
 
 def study_data(config: StudyConfig) -> Data:
     """The study's data; a process loads them once."""
-    return _load(config.data, config.validation, config.split_seed)
+    return _load(config.data, config.validation, config.split_seed, config.image_size)
 
 
 def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
@@ -118,5 +118,5 @@ class _Progress(Hook):
 
 
 @lru_cache(maxsize=1)
-def _load(source: str, validation: float, split_seed: int) -> Data:
-    return load(source, validation=validation, split_seed=split_seed)
+def _load(source: str, validation: float, split_seed: int, image_size: int | None) -> Data:
+    return load(source, validation=validation, split_seed=split_seed, image_size=image_size)

@@ -25,13 +25,23 @@ class Scores(NamedTuple):
 
 
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Each replica's mean cross-entropy in nats: (replicas, batch, classes) and (replicas, batch) to (replicas,)."""
-    losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape).mean(1)
+    """Each replica's mean cross-entropy in nats, (replicas,).
+
+    Args:
+        scores: (replicas, batch, classes).
+        labels: int64 (replicas, batch); or probabilities, (replicas, batch, classes), where images were mixed.
+    """
+    losses = F.cross_entropy(scores.flatten(0, 1), labels.flatten(0, 1), reduction="none")
+    return losses.view(scores.shape[:2]).mean(1)
 
 
 def error_rate(scores: Tensor, labels: Tensor) -> Tensor:
-    """Each replica's share of wrong classes, (replicas,)."""
+    """Each replica's share of wrong classes, (replicas,); arguments as of `cross_entropy`.
+
+    Of probabilities, the likeliest class is the right one.
+    """
+    if labels.is_floating_point():
+        labels = labels.argmax(-1)
     return (scores.argmax(-1) != labels).float().mean(1)
 
 

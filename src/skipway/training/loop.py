@@ -145,7 +145,7 @@ class Training:
             "meter": self.meter.state_dict(self.team),
             "rows": self.rows,
             "random": self.team.gather(random_state(self.device)),
-            "hooks": [hook.state_dict() for hook in self._hooks],
+            "hooks": {type(hook).__qualname__: state for hook in self._hooks if (state := hook.state_dict())},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -157,8 +157,9 @@ class Training:
         self.meter.load_state_dict(state["meter"], self.team)
         if self.team.index < len(state["random"]):  # a larger team's new members draw from their own seeds
             set_random_state(state["random"][self.team.index], self.device)
-        for hook, saved in zip(self._hooks, state["hooks"], strict=True):
-            hook.load_state_dict(saved)
+        for hook in self._hooks:  # those that remember nothing may be others than before
+            if type(hook).__qualname__ in state["hooks"]:
+                hook.load_state_dict(state["hooks"][type(hook).__qualname__])
 
 
 def train(

@@ -54,7 +54,8 @@ class Recipe:
     preprocess: str = "pixel"
     """What is taken from the pixels: pixel (the mean image), channel (mean and deviation), scale, contrast."""
     augment: tuple[str, ...] = ()
-    """Random changes of the training images, with settings if need be: crop:pad=4 flip."""
+    """Random changes of the training images, with settings if need be: crop:pad=4 flip cutout mixup cutmix; and, with
+    the extra kornia and named before these, randaugment:n=2,m=9 colorjitter."""
 
     def problems(self) -> list[str]:
         """Everything that is out of range, a sentence each; empty for a recipe that can be run."""
