@@ -17,6 +17,7 @@ from rich.text import Text
 
 from skipway.data.splits import Data
 from skipway.report.files import run_info
+from skipway.report.numbers import counted
 from skipway.rundir import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
@@ -48,6 +49,7 @@ class StudyState(Watch):
         self._began = time.monotonic()
         self.title = "Reading the data and planning the study ..."
         self.training = False
+        self._scoring = ""
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         self._study, self._stacks = study, [*stacks]
@@ -59,7 +61,7 @@ class StudyState(Watch):
             self._pair(stack).cells += len(stack.cells)
         cells = sum(len(stack.cells) for stack in stacks)
         sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
-        self.title = f"{data.name}: {sizes}; {cells} trainings, {workers} at a time in stacks"
+        self.title = f"{data.name}: {sizes}; {counted(cells, 'training')}, {workers} at a time in stacks"
         self._began = time.monotonic()
 
     def on_stack(self, stack: CellStack) -> None:
@@ -83,6 +85,9 @@ class StudyState(Watch):
 
     def on_failure(self, stack: CellStack, reason: str) -> None:
         self._cost_done += stack.cost
+
+    def on_scoring(self, done: int, wanted: int) -> None:
+        self._scoring = f"scoring the chosen nets on the test split: {done}/{wanted}"
 
     def _pair(self, stack: CellStack) -> _Pair:
         return self._pairs[stack.cells[0].gate, stack.cells[0].depth]
@@ -125,7 +130,7 @@ class StudyState(Watch):
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(total=1.0, completed=self.done(), width=40), f"{self.done():.0%}", self.times())
         legend = Text("best validation loss so far (its learning rate); finished/all trainings while it goes on", "dim")
-        return Group(Text(self.title), table, legend, bar, Text(self._best()))
+        return Group(Text(self.title), table, legend, bar, Text(self._scoring or self._best()))
 
 
 @contextmanager
@@ -157,6 +162,10 @@ class _Lines(Watch):
     def on_failure(self, stack: CellStack, reason: str) -> None:
         self._state.on_failure(stack, reason)
         print(f"failed: {stack.cells[0].gate} at depth {stack.cells[0].depth}: {reason}", file=sys.stderr, flush=True)
+
+    def on_scoring(self, done: int, wanted: int) -> None:
+        if done == 0:
+            print(f"scoring {counted(wanted, 'chosen net')} on the test split", file=sys.stderr, flush=True)
 
     def on_progress(self, fractions: Mapping[str, float]) -> None:
         self._state.on_progress(fractions)

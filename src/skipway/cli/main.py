@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 
 import skipway
 from skipway.registry import UnknownNameError
@@ -18,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "gates": "the gate rules that exist, and their settings",
 }
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
+        _end_tidily_on_sigterm()
         return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
         print(f"skipway: {error}", file=sys.stderr)
@@ -47,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("skipway: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _end_tidily_on_sigterm() -> None:
+    """Let SIGTERM unwind the program, as Ctrl-C does, so that worker processes end and files say how it stands."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def _overview() -> str:
@@ -62,7 +76,7 @@ def _overview() -> str:
             *lines,
             "",
             "  skipway COMMAND --help says more; skipway --version says which version this is.",
-            "  Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+            "  Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.",
         ]
     )
 

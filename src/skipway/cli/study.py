@@ -22,7 +22,7 @@ class StudyCommand:
 
     Prints a table and a verdict, and leaves a report. Started again after any end, it goes on where it was.
 
-    Exit status: 0 done, 1 some cell failed, 2 wrong usage, 130 interrupted.
+    Exit status: 0 done, 1 some cell failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
     """
 
     config: Path | None = None
@@ -38,6 +38,8 @@ class StudyCommand:
     """auto, cpu, cuda or another of torch's devices."""
     memory: str = "store"
     """store, or recompute: the backward pass computes blocks again, for deep nets in little memory."""
+    ray: str | None = None
+    """Train on a Ray cluster: its address, auto for the one that is running, local for one of this machine."""
     settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
 
 
@@ -65,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
                 workers=command.workers,
                 device=command.device,
                 memory=command.memory,
+                ray=command.ray,
                 command=asked,
                 watch=watch,
             )

@@ -32,6 +32,7 @@ def study(
     workers: int | None = None,
     device: str = "auto",
     memory: str = "store",
+    ray: str | None = None,
 ) -> Study:
     """Train gates x depths x learning rates x seeds on a data set; go on with what is in the directory already.
 
@@ -49,6 +50,7 @@ def study(
         out: the study's directory; None is ``studies/<data>-<body>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
+        ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
 
     Returns:
@@ -70,7 +72,7 @@ def study(
         width=width,
         recipe=chosen,
     )
-    return run_study(config, out, workers=workers, device=device, memory=memory)
+    return run_study(config, out, workers=workers, device=device, memory=memory, ray=ray)
 
 
 def _several(values: T | Iterable[T]) -> tuple[T, ...]:

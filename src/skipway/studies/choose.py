@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from skipway.data.preprocess import Preprocess
@@ -36,13 +36,23 @@ def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
     return chosen
 
 
-def score_on_test(study: Study, ids: Mapping[Cell, str], chosen: Sequence[Json], data: Data) -> None:
-    """Read the test split once for each run of a chosen learning rate, on its final weights; add the scores to it."""
-    wanted = {(row["gate"], row["depth"], row["learning_rate"]) for row in chosen}
-    for cell, identifier in ids.items():
-        run = study.run(identifier)
-        if (cell.gate, cell.depth, cell.learning_rate) in wanted and "test_loss" not in run.info()["metrics"]:
-            run.update_metrics(_test_scores(run, data))
+def score_on_test(
+    study: Study,
+    ids: Mapping[Cell, str],
+    chosen: Sequence[Json],
+    data: Data,
+    progress: Callable[[int, int], None] = lambda done, wanted: None,
+) -> None:
+    """Read the test split once for each run of a chosen learning rate, on its final weights; add the scores to it.
+
+    `progress` is told how many of how many runs are scored.
+    """
+    rates = {(row["gate"], row["depth"], row["learning_rate"]) for row in chosen}
+    wanted = [study.run(own) for cell, own in ids.items() if (cell.gate, cell.depth, cell.learning_rate) in rates]
+    fresh = [run for run in wanted if "test_loss" not in run.info()["metrics"]]
+    for done, run in enumerate(fresh):
+        progress(done, len(fresh))
+        run.update_metrics(_test_scores(run, data))
 
 
 def _test_scores(run: Run, data: Data) -> Json:

@@ -6,15 +6,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
-import loky
 import torch
 
 from skipway.data.augment import AUGMENTATIONS, make_augmentations
@@ -23,16 +20,15 @@ from skipway.gates import GATES
 from skipway.registry import Spec, UnknownNameError
 from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
 from skipway.studies.choose import choose, score_on_test
+from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
+from skipway.studies.crew import Crew, LocalCrew, Reports
 from skipway.studies.grid import Cell, CellStack, checked, stacks_of
-from skipway.studies.process import start_worker
-from skipway.studies.worker import Task, run_stack, study_data
+from skipway.studies.worker import Task, study_data
 from skipway.training.execution import Execution
 from skipway.training.machine import cores, environment, usable_device
 
-_POLL_SECONDS = 0.25
 _MEMORY = ("store", "recompute")
-_ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's failure
 
 
 class Watch:
@@ -50,6 +46,9 @@ class Watch:
     def on_failure(self, stack: CellStack, reason: str) -> None:
         """A stack ended by an exception."""
 
+    def on_scoring(self, done: int, wanted: int) -> None:
+        """So many of the chosen nets are scored on the test split."""
+
     def on_end(self, study: Study) -> None:
         """The study's status is written."""
 
@@ -64,6 +63,7 @@ class _Plan:
     threads: int
     device: str
     recompute: bool
+    crew: Crew
 
     @property
     def ids(self) -> dict[Cell, str]:
@@ -79,6 +79,7 @@ def run_study(
     workers: int | None = None,
     device: str = "auto",
     memory: str = "store",
+    ray: str | None = None,
     command: str | None = None,
     watch: Watch | None = None,
 ) -> Study:
@@ -92,6 +93,7 @@ def run_study(
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
+        ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         command: the shell command that asked for it, for the report.
         watch: is told how it goes on.
 
@@ -101,12 +103,19 @@ def run_study(
     config = checked(config)
     watch = watch or Watch()
     study = Study(Path(out) if out is not None else default_out(config))
-    # Whatever is wrong with what was asked is told before anything is made.
-    plan = _plan(study, config, workers, device, memory)
+    with cluster(ray) if ray else nullcontext() as joined:
+        # Whatever is wrong with what was asked is told before anything is made.
+        plan = _plan(study, config, workers, device, memory, joined)
+        _run(plan, command, watch)
+    return study
+
+
+def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
+    study = plan.study
     with _locked(study):
         study.recover()
         missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
-        watch.on_plan(study, config, plan.data, plan.stacks, plan.workers)
+        watch.on_plan(study, plan.config, plan.data, plan.stacks, plan.workers)
         for stack in plan.stacks:
             if stack not in missing:
                 watch.on_stack(stack)
@@ -115,13 +124,16 @@ def run_study(
         failures: dict[str, str] = {}
         try:
             _execute(plan, missing, failures, watch)
-        except (KeyboardInterrupt, SystemExit):
+        except SystemExit:  # a machine that is taken away gives no time to choose and score
             record.write("interrupted", failures)
             raise
-        finally:
-            record.settle(failures)
-            watch.on_end(study)
-    return study
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                record.write("interrupted", failures)
+            record.settle(failures, watch)
+            raise
+        record.settle(failures, watch)
+        watch.on_end(study)
 
 
 def default_out(config: StudyConfig) -> Path:
@@ -167,17 +179,19 @@ class _Record:
         content = {"status": status, "chosen": list(chosen), "failures": dict(failures)}
         self._plan.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
 
-    def settle(self, failures: Mapping[str, str]) -> None:
+    def settle(self, failures: Mapping[str, str], watch: Watch) -> None:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
         plan = self._plan
         chosen = choose(plan.study, plan.ids)
-        score_on_test(plan.study, plan.ids, chosen, plan.data)
+        score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring)
         complete = all(plan.study.has(i) for i in plan.ids.values())
         status = "done" if complete else "failed" if self._status == "running" else self._status
         self.write(status, failures, chosen)
 
 
-def _plan(study: Study, config: StudyConfig, workers: int | None, device: str, memory: str) -> _Plan:
+def _plan(
+    study: Study, config: StudyConfig, workers: int | None, device: str, memory: str, joined: Cluster | None
+) -> _Plan:
     if memory not in _MEMORY:
         raise UnknownNameError("memory", memory, _MEMORY)
     data = study_data(config)
@@ -188,21 +202,25 @@ def _plan(study: Study, config: StudyConfig, workers: int | None, device: str, m
         )
     for augmentation in make_augmentations(config.recipe.augment):
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
-    device = usable_device(device)
+    device = joined.device(device) if joined else usable_device(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more; it is {workers}.")
-    workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
-    return _Plan(study, config, data, stacks, workers, max(1, cores() // workers), device, memory == "recompute")
+    crew: Crew
+    if joined:
+        workers, threads, crew = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined
+    else:
+        workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
+        threads, crew = max(1, cores() // workers), LocalCrew(workers)
+    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", crew)
 
 
 def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
-    """Train the missing stacks in worker processes, the longest first, so that the last ones end together."""
+    """Train the missing stacks, the longest first, so that the last ones end together."""
     if not missing:
         return
     rules = {name: GATES[name] for name in map(_name, plan.config.gates)}
     augmentations = {name: AUGMENTATIONS[name] for name in map(_name, plan.config.recipe.augment)}
-    about = environment(plan.device)
     tasks = [
         Task(
             stack=stack,
@@ -210,55 +228,35 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
             device=plan.device,
             threads=plan.threads,
             asked=Execution(recompute=plan.recompute),
-            environment=about,
             gates=rules,
             augmentations=augmentations,
         )
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
-    for attempt in range(_ATTEMPTS):
-        # A worker that dies (killed for its memory, say) takes the pool with it; the others' stacks are not to blame.
-        tasks = _run_tasks(plan, tasks, failures, watch, last=attempt == _ATTEMPTS - 1)
-        if not tasks:
-            return
+    plan.crew.run(tasks, plan.study, _Reports(plan.study, failures, watch))
 
 
 def _name(spec: str) -> str:
     return Spec.parse(spec).name
 
 
-def _run_tasks(plan: _Plan, tasks: Sequence[Task], failures: dict[str, str], watch: Watch, *, last: bool) -> list[Task]:
-    """Run tasks in a pool of workers. Returns those to try again: a worker died, and this is not the last attempt."""
-    pool = loky.get_reusable_executor(plan.workers, timeout=60, initializer=start_worker)
-    again: list[Task] = []
-    try:
-        futures: dict[Future[None], Task] = {
-            pool.submit(run_stack, task, plan.study.path.absolute()): task for task in tasks
-        }
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                task, error = futures[future], future.exception()
-                if isinstance(error, BrokenProcessPool) and not last:
-                    again.append(task)
-                else:
-                    _report(error, task.stack, failures, watch)
-            watch.on_progress(_fractions(plan.study, [futures[future].stack for future in pending]))
-    except BaseException:
-        pool.shutdown(wait=True, kill_workers=True)
-        raise
-    return again
+@dataclass(frozen=True)
+class _Reports(Reports):
+    """What a crew tells, handed on to the record and to whoever watches."""
 
+    study: Study
+    failures: dict[str, str]
+    watch: Watch
 
-def _report(error: BaseException | None, stack: CellStack, failures: dict[str, str], watch: Watch) -> None:
-    if error is None:
-        watch.on_stack(stack)
-        return
-    dead = isinstance(error, BrokenProcessPool)
-    reason = "a worker process died, for lack of memory perhaps" if dead else f"{type(error).__name__}: {error}"
-    failures.update(dict.fromkeys(stack.ids, reason))
-    watch.on_failure(stack, reason)
+    def done(self, task: Task) -> None:
+        self.watch.on_stack(task.stack)
+
+    def failed(self, task: Task, reason: str) -> None:
+        self.failures.update(dict.fromkeys(task.stack.ids, reason))
+        self.watch.on_failure(task.stack, reason)
+
+    def waiting(self, tasks: Sequence[Task]) -> None:
+        self.watch.on_progress(_fractions(self.study, [task.stack for task in tasks]))
 
 
 def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:

@@ -14,14 +14,14 @@ from skipway.data.splits import Data
 from skipway.fitting.fit import Means, describe, fit_nets, status
 from skipway.gates import GATES, Gate
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import Json, RunContent, Study
+from skipway.rundir import RunContent, Study, run_id
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, build_cell, identity
 from skipway.studies.process import end_if_orphaned
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook, Row
-from skipway.training.machine import machine
+from skipway.training.machine import environment, machine
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class Task:
     device: str
     threads: int
     asked: Execution
-    environment: Json
     # What the user may have defined: the worker's registries learn of it.
     gates: Mapping[str, type[Gate]]
     augmentations: Mapping[str, type[Augmentation]]
@@ -75,6 +74,8 @@ def study_data(config: StudyConfig) -> Data:
 def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
     config, cells = task.config, task.stack.cells
     data = study_data(config)
+    if any(run_id(identity(cell, config, data)) != own for cell, own in zip(cells, task.stack.ids, strict=True)):
+        raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
     fit = fit_nets(
         [build_cell(cell, config, data) for cell in cells],
         data,
@@ -96,7 +97,7 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
             "metrics": dict(fit.metrics[index]),
             "identity": identity(cell, config, data),
             "config": config.narrowed(**cell.to_dict()).to_dict(),
-            "environment": task.environment,
+            "environment": environment(task.device),
             "choices": choices,
         }
         weights = weights_bytes(fit.nets[index], fit.preprocess.to_dict(), data.classes)

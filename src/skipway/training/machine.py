@@ -38,7 +38,7 @@ def usable_device(device: str) -> str:
 
 def environment(device: str) -> dict[str, Any]:
     """What a run's speed, and the last bits of its numbers, may depend on."""
-    on_gpu = torch.device(device).type == "cuda"
+    on_gpu = torch.device(device).type == "cuda" and torch.cuda.is_available()
     return {
         "skipway": skipway.__version__,
         "torch": torch.__version__,

@@ -1,0 +1,87 @@
+"""Who trains the stacks of a study, and what they report; here: worker processes of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Protocol
+
+import loky
+
+from skipway.rundir import Study
+from skipway.studies.process import start_worker
+from skipway.studies.worker import Task, run_stack
+
+_POLL_SECONDS = 0.25
+_ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's failure
+
+
+class Reports(Protocol):
+    """What a crew tells while it works."""
+
+    def done(self, task: Task) -> None:
+        """A task's runs are on disk."""
+
+    def failed(self, task: Task, reason: str) -> None:
+        """A task ended by an exception."""
+
+    def waiting(self, tasks: Sequence[Task]) -> None:
+        """These tasks are not done yet. Called several times a second."""
+
+
+class Crew(Protocol):
+    """Whoever can train stacks."""
+
+    def run(self, tasks: Sequence[Task], study: Study, reports: Reports) -> None:
+        """Train all tasks, in about their order, and commit their runs to the study."""
+
+
+class LocalCrew:
+    """Worker processes of this machine, which write into the study's directory themselves.
+
+    Args:
+        workers: how many train at the same time.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    def run(self, tasks: Sequence[Task], study: Study, reports: Reports) -> None:
+        for attempt in range(_ATTEMPTS):
+            # A worker that dies (killed for its memory, say) takes the pool with it; the others' stacks are not to
+            # blame.
+            tasks = self._attempt(tasks, study.path.absolute(), reports, last=attempt == _ATTEMPTS - 1)
+            if not tasks:
+                return
+
+    def _attempt(self, tasks: Sequence[Task], folder: Path, reports: Reports, *, last: bool) -> list[Task]:
+        """Run tasks in a pool. Returns those to try again: a worker died, and this is not the last attempt."""
+        pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker)
+        again: list[Task] = []
+        try:
+            futures: dict[Future[None], Task] = {pool.submit(run_stack, task, folder): task for task in tasks}
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task, error = futures[future], future.exception()
+                    if isinstance(error, BrokenProcessPool) and not last:
+                        again.append(task)
+                    else:
+                        _report(task, error, reports)
+                reports.waiting([futures[future] for future in pending])
+        except BaseException:
+            pool.shutdown(wait=True, kill_workers=True)
+            raise
+        return again
+
+
+def _report(task: Task, error: BaseException | None, reports: Reports) -> None:
+    if error is None:
+        reports.done(task)
+    elif isinstance(error, BrokenProcessPool):
+        reports.failed(task, "a worker process died, for lack of memory perhaps")
+    else:
+        reports.failed(task, f"{type(error).__name__}: {error}")

@@ -1,0 +1,75 @@
+"""A study on a Ray cluster of two machines, both of them this one; one is lost in the middle."""
+
+from __future__ import annotations
+
+import pytest
+
+from skipway.rundir import Study
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import CellStack
+from skipway.studies.runner import Watch, run_study
+from skipway.training.recipe import Recipe
+
+ray = pytest.importorskip("ray")
+# Ray's own, on leaving a socket or a subprocess to the operating system.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray.*")
+
+CONFIG = StudyConfig(
+    gates=("plain", "residual", "highway"),
+    depths=(10, 20),
+    seeds=(0, 1),
+    recipe=Recipe(learning_rates=(0.03, 0.1), steps=400),
+)
+
+
+class Loses(Watch):
+    """Takes a machine away when the first stack is done, and counts what is reported."""
+
+    def __init__(self, lose) -> None:
+        self._lose, self.stacks = lose, []
+
+    def on_stack(self, stack: CellStack) -> None:
+        if not self.stacks:
+            self._lose()
+        self.stacks.append(stack.name)
+
+
+@pytest.fixture
+def machines():
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        yield cluster, cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_lost_costs_no_cell(machines, tmp_path):
+    cluster, second = machines
+    watch = Loses(lambda: cluster.remove_node(second, allow_graceful=False))
+    lost = run_study(CONFIG, tmp_path / "lost", ray=cluster.address, watch=watch)
+    whole = run_study(CONFIG, tmp_path / "whole")
+    assert lost.info()["status"] == "done"
+    assert not lost.info()["failures"]
+    assert sorted(watch.stacks) == sorted(set(watch.stacks))
+    ours, theirs = (told(study) for study in (whole, lost))
+    assert len(ours) == len(lost.info()["cells"])
+    assert theirs == ours
+
+
+def told(study: Study) -> dict[str, tuple]:
+    """All that does not depend on the clock, by run."""
+    kept = {}
+    for run in study.runs():
+        metrics = {name: value for name, value in run.info()["metrics"].items() if name != "seconds"}
+        kept[run.id] = (metrics, run.metrics(), run.weights.read_bytes())
+    return kept
+
+
+def test_no_cluster_is_told_with_what_is_valid(tmp_path):
+    with pytest.raises(ValueError, match="ray start"):
+        run_study(CONFIG, tmp_path / "none", ray="127.0.0.1:1")
