@@ -33,7 +33,14 @@ from skipway.training.machine import keep_memory
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="cifar10", help="what the pictures are made of: as `load` takes it")
-    for name, default in (("size", 224), ("workers", 2), ("batch", 64), ("images", 600), ("rounds", 5), ("batches", 15)):
+    for name, default in (
+        ("size", 224),
+        ("workers", 2),
+        ("batch", 64),
+        ("images", 600),
+        ("rounds", 5),
+        ("batches", 15),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     wanted = parser.parse_args()
     keep_memory()  # as a training does; both ways have it

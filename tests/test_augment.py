@@ -9,11 +9,20 @@ import torch
 from torch import Generator, Tensor
 
 from skipway.data.augment import AUGMENTATIONS, Augmentation, Crop, Cutout, Flip, canonical, make_augmentations
+from skipway.data.mixing import CutMix, Mixup
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 
 SHAPE = (3, 32, 32)
 EVERY = list(AUGMENTATIONS)
+
+
+def made(name: str) -> Augmentation:
+    """The augmentation of this name, with settings that suit images of 8 x 8 pixels."""
+    if AUGMENTATIONS[name].__module__.endswith("kornia"):
+        pytest.importorskip("kornia", reason="the extra kornia is not installed")
+    (augmentation,) = make_augmentations([name + (":size=3" if name == "cutout" else "")])
+    return augmentation
 
 
 def draws(augmentation: Augmentation, count: int, shape: tuple = SHAPE, seed: int = 0) -> Tensor:
@@ -27,9 +36,11 @@ def photographs(shared) -> Tensor:
     return Preprocess.fit(data, "pixel")(data.test.images[:100])
 
 
-def digits() -> Tensor:
-    """(360, 1, 8, 8)."""
+def digits(augmentation: Augmentation | None = None) -> Tensor:
+    """(360, 1, 8, 8): preprocessed, or from 0 to 1 for an augmentation that asks for this."""
     data = load("digits")
+    if augmentation is not None and augmentation.on_pixels:
+        return data.test.images / data.scale
     return Preprocess.fit(data, "pixel")(data.test.images)
 
 
@@ -76,8 +87,8 @@ def test_a_crop_of_an_oblong_image_keeps_its_sides_apart():
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_images_given_are_left_as_they_are(name, dtype):
-    (augmentation,) = make_augmentations([name + (":size=3" if name == "cutout" else "")])
-    images = digits().to(dtype)
+    augmentation = made(name)
+    images = digits(augmentation).to(dtype)
     before = images.clone()
     got = augmentation.apply(images, draws(augmentation, len(images), (1, 8, 8)))
     assert torch.equal(images, before)
@@ -89,10 +100,11 @@ def test_the_images_given_are_left_as_they_are(name, dtype):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_an_image_is_changed_alike_in_every_batch(name):
-    (augmentation,) = make_augmentations([name + (":size=3" if name == "cutout" else "")])
-    images = digits()
+    augmentation = made(name)
+    images = digits(augmentation)
     drawn = draws(augmentation, len(images), (1, 8, 8))
-    parts = [augmentation.apply(*pair) for pair in zip(images.split(7), drawn.split(7), strict=True)]
+    # An even number of images: those that mix do it with a neighbour, and leave it together with it.
+    parts = [augmentation.apply(*pair) for pair in zip(images.split(22), drawn.split(22), strict=True)]
     assert torch.equal(torch.cat(parts), augmentation.apply(images, drawn))
 
 
@@ -133,11 +145,41 @@ def test_the_chance_of_a_flip_is_what_is_asked(p):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_draws_follow_from_the_generator_alone(name):
-    (augmentation,) = make_augmentations([name])
+    augmentation = made(name)
     before = torch.get_rng_state()
     assert torch.equal(draws(augmentation, 50), draws(augmentation, 50))
     assert not torch.equal(draws(augmentation, 50), draws(augmentation, 50, seed=1))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_nothing_random_is_left_to_what_is_done(name):
+    augmentation = made(name)
+    images = digits(augmentation)
+    drawn = draws(augmentation, len(images), (1, 8, 8))
+    before = torch.get_rng_state()
+    assert torch.equal(augmentation.apply(images, drawn), augmentation.apply(images, drawn))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_done_waits_for_no_result(name):
+    """On the device "meta" there are no results to wait for; what asks for one fails there."""
+    augmentation = made(name)
+    images = digits(augmentation)
+    drawn = draws(augmentation, len(images), (1, 8, 8))
+    got = augmentation.apply(images.to("meta"), drawn.to("meta"))
+    assert (got.shape, got.device.type) == (images.shape, "meta")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_pixels_stay_from_0_to_1(name):
+    augmentation = made(name)
+    if not augmentation.on_pixels:
+        pytest.skip("it changes what preprocessing gives, which has no bounds")
+    images = digits(augmentation)
+    got = augmentation.apply(images, draws(augmentation, len(images), (1, 8, 8)))
+    assert 0 <= got.min() < got.max() <= 1
 
 
 def test_crop_then_flip_gives_each_of_the_162_views():
@@ -153,6 +195,7 @@ def test_crop_then_flip_gives_each_of_the_162_views():
 
 def test_specifications_name_augmentations_with_their_settings():
     assert make_augmentations(["crop", "flip:p=1", "cutout:size=16"]) == (Crop(pad=4), Flip(p=1.0), Cutout(size=16))
+    assert make_augmentations(["mixup", "cutmix:alpha=2"]) == (Mixup(alpha=0.2), CutMix(alpha=2.0))
     assert make_augmentations([]) == ()
     assert [canonical(spec) for spec in ("crop:pad=4", " crop:pad=8", "flip:p=0.50", "flip:p=1")] == [
         "crop",
@@ -165,13 +208,18 @@ def test_specifications_name_augmentations_with_their_settings():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("flips", r"unknown augmentation 'flips'. Did you mean 'flip'\? Valid: crop, cutout, flip"),
+        (
+            "flips",
+            r"unknown augmentation 'flips'. Did you mean 'flip'\? Valid: colorjitter, crop, cutmix, cutout, flip, ",
+        ),
         ("crop:size=4", r"augmentation 'crop' has no setting 'size'. Its settings and their defaults: pad=4"),
         ("crop:pad=0.5", r"augmentation 'crop', setting 'pad': '0.5' is not a whole number; the default is 4"),
         ("crop:pad=0", "augmentation crop: pad is a number of pixels, 1 or more; it is 0"),
         ("flip:p=0", "augmentation flip: p is a probability, above 0 and up to 1; it is 0"),
         ("flip:p=1.5", "augmentation flip: p is a probability, above 0 and up to 1; it is 1.5"),
         ("cutout:size=-1", "augmentation cutout: size is a number of pixels, 1 or more; it is -1"),
+        ("mixup:alpha=0", "augmentation mixup: alpha is that of a Beta distribution, above 0; it is 0"),
+        ("cutmix:alpha=-1", "augmentation cutmix: alpha is that of a Beta distribution, above 0; it is -1"),
     ],
 )
 def test_wrong_specifications_are_told(spec, message):

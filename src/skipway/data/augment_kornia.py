@@ -1,8 +1,9 @@
 """Augmentations made of Kornia's batched operations: RandAugment and ColorJitter. The extra `kornia` brings them.
 
 Kornia is imported where it is used: their names and settings are known without it. Its operations are functions of a
-batch and a number for each image; its random modules are not used, since they draw from torch's global generator, some
-things once for a whole batch. So what is drawn follows from our generator, and an image is changed alike in every batch.
+batch and a number for each image. Its random modules are not used: they draw from torch's global generator, and some
+things once for a whole batch. Here draws follow from the generator given, and an image is changed alike in every batch,
+to the bits; two operations of Kornia's are not alike, and have their own form here, with the reason beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from skipway.data.augmentation import Augmentation, Shape
@@ -54,7 +56,7 @@ class RandAugment(Augmentation, name="randaugment"):
         _check_installed(self.name)
 
     def draw(self, count: int, shape: Shape, generator: Generator) -> Tensor:
-        """Which operations, int64 (N, n): the place of each in `OPERATIONS`, twice, plus 1 if its strength is negative."""
+        """Which operations, int64 (N, n): twice the place in `OPERATIONS`, plus 1 for a negative strength."""
         _check_colours(self.name, shape)
         if min(shape[1:]) < 3:
             raise ValueError(
@@ -123,7 +125,7 @@ class ColorJitter(Augmentation, name="colorjitter"):
         if self.brightness:
             images = enhance.adjust_brightness_accumulative(images, brightness)
         if self.contrast:
-            images = enhance.adjust_contrast_with_mean_subtraction(images, contrast)
+            images = _contrasted(images, contrast)
         if images.shape[1] == 1:
             return images
         if self.saturation:
@@ -140,7 +142,7 @@ def _operated(images: Tensor, strengths: Tensor) -> Tensor:
         images: (N, C, H, W), from 0 to 1.
         strengths: (N, operations), from -1 to 1; of each image, all but one are 0.
     """
-    moves, values, _ = strengths.split((len(MOVES), len(VALUES), 1), 1)
+    moves, values, _ = torch.split(strengths, [len(MOVES), len(VALUES), 1], 1)
     result = _put(images.clone(), moves.any(1), _moved, images, moves)  # all moves at once, by a matrix an image
     for operation, strength in zip(_operations(), values.unbind(1), strict=True):
         result = _put(result, strength != 0, operation, images, strength)
@@ -170,7 +172,7 @@ def _moved(images: Tensor, moves: Tensor) -> Tensor:
     height, width = images.shape[2:]
     rotation, shear_x, shear_y, right, down = moves.unbind(1)
     cos, sin = torch.cos(_ROTATION * rotation), torch.sin(_ROTATION * rotation)
-    shear_x, shear_y = _SHEAR * shear_x, _SHEAR * shear_y
+    shear_x, shear_y = -_SHEAR * shear_x, -_SHEAR * shear_y
     # Where a pixel goes. A rotation leaves the centre where it is, a shear the upper left corner, half a pixel from the
     # first pixel's centre; a translation is by whole pixels.
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -202,15 +204,32 @@ def _operations() -> tuple[Operation, ...]:
         return enhance.adjust_saturation_with_gray_subtraction(images, 1 + _ENHANCEMENT * strength)
 
     def contrast(images: Tensor, strength: Tensor) -> Tensor:
-        return enhance.adjust_contrast_with_mean_subtraction(images, 1 + _ENHANCEMENT * strength)
+        return _contrasted(images, 1 + _ENHANCEMENT * strength)
 
     def brightness(images: Tensor, strength: Tensor) -> Tensor:
         return enhance.adjust_brightness_accumulative(images, 1 + _ENHANCEMENT * strength)
 
     def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-        return enhance.sharpness(images, 1 + _ENHANCEMENT * strength)
+        # Not Kornia's: its convolution differs in the last bits between one image and several, and with TF32 in more.
+        blurred = images.clone()
+        inner = blurred[:, :, 1:-1, 1:-1]
+        inner.mul_(4).add_(F.avg_pool2d(images, 3, stride=1), alpha=9).div_(13)  # by 5 the middle, by 1 what is around
+        return torch.lerp(blurred, images, (1 + _ENHANCEMENT * strength)[:, None, None, None]).clamp_(0, 1)
 
     return autocontrast, equalize, solarize, posterize, color, contrast, brightness, sharpness
+
+
+def _contrasted(images: Tensor, factor: Tensor) -> Tensor:
+    """Each image's difference from its mean grey multiplied by its factor, (N,); at most from 0 to 1.
+
+    Kornia's own takes the mean of all pixels at once, which of a large image differs in the last bits between one image
+    and several, on more threads than one; row by row it does not.
+    """
+    from kornia.color import rgb_to_grayscale
+
+    grey = images if images.shape[1] == 1 else rgb_to_grayscale(images)
+    mean = grey.mean(3, keepdim=True).mean(2, keepdim=True)
+    return torch.lerp(mean, images, factor[:, None, None, None]).clamp_(0, 1)
 
 
 def _check_installed(name: str) -> None:

@@ -55,11 +55,11 @@ class Pipeline:
             draws: what each augmentation drew, (R, b, ...).
 
         Returns:
-            Inputs, float32 (R, b, C, H, W), and the labels, or probabilities, float32 (R, b, classes), if they are mixed.
+            Inputs, float32 (R, b, C, H, W), and the labels; probabilities, float32 (R, b, classes), if they are mixed.
         """
         steps = list(zip(self.augment, draws, strict=True))
         x = self.preprocess(self._augmented_pixels(pixels, [step for step in steps if step[0].on_pixels]))
-        x = x.unflatten(0, labels.shape)
+        x = x.view(*labels.shape, *x.shape[1:])
         if self.mixes:
             labels = (labels[..., None] == torch.arange(self.num_classes or 0, device=labels.device)).float()
         for augmentation, drawn in steps:

@@ -95,6 +95,8 @@ def fit_nets(
         augment=make_augmentations(recipe.augment),
         device=device,
         part=Part(team.index, team.count),
+        scale=data.scale,
+        num_classes=data.num_classes,
     )
     points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
     watched = evenly(data.validation, samples)

@@ -27,7 +27,10 @@ _FEWEST_SAMPLES = 500
 
 
 class Stream(Protocol):
-    """Endless training batches: (replicas, batch, ...) and (replicas, batch), from where its state says."""
+    """Endless training batches, from where its state says.
+
+    Inputs, (replicas, batch, ...), and labels: classes, (replicas, batch), or probabilities, (replicas, batch, classes).
+    """
 
     def __next__(self) -> tuple[Tensor, Tensor]: ...
 
