@@ -2,9 +2,9 @@
 
     python benchmarks/first_load.py [--source cifar10]
 
-What is timed is `load` alone: the interpreter's start and the import of torch are not counted, those of whatever decodes
-are. Printed beside: bytes read from files (Linux counts them for a process), and whether the decoder was imported; a
-second load that reads fewer bytes than the images have, and no decoder, has read none again.
+What is timed is `load` alone: the interpreter's start and the import of torch are not counted, the imports of whatever
+decodes are. Printed beside: bytes read from files (Linux counts them for a process), and whether the decoder was
+imported; a second load that reads fewer bytes than the images have, and no decoder, has read none again.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _FEWEST_SAMPLES = 500
 class Stream(Protocol):
     """Endless training batches, from where its state says.
 
-    Inputs, (replicas, batch, ...), and labels: classes, (replicas, batch), or probabilities, (replicas, batch, classes).
+    Inputs, (replicas, batch, ...), and labels: classes, (replicas, batch), or their probabilities, a dimension more.
     """
 
     def __next__(self) -> tuple[Tensor, Tensor]: ...
