@@ -2,8 +2,10 @@
 
     python benchmarks/memory.py [--nets residual-dense-1000 resnet-110]
 
-Activation memory is a process's peak during steps above what it held before them with weights, gradients and optimizer
-in place. Each way has a fresh process; the ways take turns, and times are medians over the rounds.
+Activation memory, above what weights, gradients and optimizer hold, in two counts: `live`, the most bytes of tensors
+that were alive at a time in a step, by torch's own record of every allocation; and `process`, the growth of the largest
+resident memory of the process in a step, with what the C library keeps of freed memory. Each way has a fresh process
+that keeps its memory as `skipway`'s processes do; the ways take turns, and figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -11,17 +13,22 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
-from skipway.nets.cost import block_costs, cost
+from skipway.nets.cost import block_costs
 from skipway.nets.registry import FAMILIES, build, parse_name
 from skipway.training.execution import Execution, prepare
+from skipway.training.machine import keep_memory
 
 SHAPES = {"dense": (1, 8, 8)}
 BATCH, STEPS = 128, 4
@@ -34,31 +41,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     wanted = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, batch {wanted.batch}")
-    head = f"{'net':22} {'way':10} {'activations MiB':>16} {'counted MiB':>12} {'of stored':>10}"
+    head = f"{'net':22} {'way':10} {'live MiB':>9} {'of stored':>10} {'process MiB':>12} {'of stored':>10}"
     print(f"{head} {'ms a step':>10} {'times':>6}")
     for name in wanted.nets:
-        found: dict[str, list[tuple[float, float]]] = {"store": [], "recompute": []}
+        found: dict[str, list[Figures]] = {"store": [], "recompute": []}
         for _ in range(wanted.rounds):
             for way, rows in found.items():
                 with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                     rows.append(pool.submit(step, name, wanted.batch, way == "recompute").result())
-        report(name, wanted.batch, found)
+        report(name, found)
 
 
-def report(name: str, batch: int, found: dict[str, list[tuple[float, float]]]) -> None:
-    counted = cost(made(name), shape_of(name)).activation_bytes * batch / 2**20
-    memory = {way: statistics.median(held for held, _ in rows) for way, rows in found.items()}
-    times = {way: statistics.median(seconds for _, seconds in rows) for way, rows in found.items()}
-    for way in found:
-        share, ratio = memory[way] / memory["store"], times[way] / times["store"]
-        all_kept = f"{counted:12.0f}" if way == "store" else f"{'':12}"
-        row = f"{memory[way]:16.0f} {all_kept} {share:10.0%} {times[way] * 1e3:10.1f} {ratio:5.2f}x"
-        print(f"{name:22} {way:10} {row}", flush=True)
+class Figures(NamedTuple):
+    """Of one process."""
+
+    live: float  # MiB
+    process: float  # MiB
+    seconds: float  # a step
 
 
-def step(name: str, batch: int, recompute: bool) -> tuple[float, float]:
-    """MiB that a step holds beside weights, gradients and optimizer, and its seconds."""
+def report(name: str, found: dict[str, list[Figures]]) -> None:
+    figures = {way: Figures(*map(statistics.median, zip(*rows, strict=True))) for way, rows in found.items()}
+    stored = figures["store"]
+    for way, own in figures.items():
+        live, process = (f"{a:12.0f} {a / b:10.0%}" for a, b in zip(own[:2], stored[:2], strict=True))
+        times = f"{own.seconds * 1e3:10.1f} {own.seconds / stored.seconds:5.2f}x"
+        print(f"{name:22} {way:10} {live[3:]} {process} {times}", flush=True)
+
+
+def step(name: str, batch: int, recompute: bool) -> Figures:
+    """What a step holds beside weights, gradients and optimizer, and its time."""
     torch.set_flush_denormal(True)
+    keep_memory()
     net, shape = made(name), shape_of(name)
     execution = Execution(channels_last=len(shape) == 3 and shape[0] == 3, recompute=recompute)
     prepare(net, execution, block_costs(net, shape) if recompute else ())
@@ -80,7 +94,17 @@ def step(name: str, batch: int, recompute: bool) -> tuple[float, float]:
     began = perf_counter()
     for _ in range(STEPS):
         once()
-    return held, (perf_counter() - began) / STEPS
+    seconds = (perf_counter() - began) / STEPS
+    return Figures(live(lambda: nn.functional.cross_entropy(net(x), y).backward()), held, seconds)
+
+
+def live(run: Callable[[], None]) -> float:
+    """The most MiB of tensors alive at a time while something runs, above those alive before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(accumulate(changes)) / 2**20
 
 
 def made(name: str) -> nn.Module:

@@ -12,6 +12,7 @@ the other way ran are not counted.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -43,6 +44,7 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     wanted = parser.parse_args()
+    torch.set_num_threads(1)  # the cores are the workers'
     keep_memory()  # as a training does; both ways have it
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder), wanted.source, wanted.images)
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def report(rates: dict[str, list[float]], wanted: argparse.Namespace) -> None:
-    about = f"{wanted.workers} workers, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    about = f"{wanted.workers} workers, {os.cpu_count()} cores, torch {torch.__version__}"
     print(f"{about}, {wanted.size} x {wanted.size}, batch {wanted.batch}")
     print(f"{'way':6} {'images/s':>9} {'range':>13} {'speed-up':>9}")
     medians = {way: statistics.median(found) for way, found in rates.items()}

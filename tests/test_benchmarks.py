@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,17 @@ def test_replicas():
         ways = [line for line in printed.splitlines() if line.startswith(gate)]
         assert len(ways) == 3
         assert all(float(line.split()[-4]) > 0 for line in ways)
+
+
+@pytest.mark.slow
+def test_gpu(tmp_path):
+    size = f"--device cpu --small --out {tmp_path}"
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), *size.split()]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with next(tmp_path.glob("gpu-*.csv")).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["part"] for row in rows} == {"correctness", "steps", "full", "replicas", "cifar94"}
+    wrong = [row for row in rows if row["measure"] in ("WRONG", "failed", "cut")]
+    assert not wrong
+    assert all(float(row["value"]) >= 0 and row["torch"] and row["device"] for row in rows)
+    assert printed.count("s to train") == 4  # as it happens, and in the table at the end

@@ -371,9 +371,11 @@ def test_a_stream_goes_on_exactly_with_other_workers(data, prepared, given_out, 
         resumed.close()
 
 
-def test_the_parts_of_a_batch_are_the_batch(data, prepared):
-    whole = stream_of(data, prepared, 3, 1)
-    parts = [stream_of(data, prepared, 3, 1, workers=1, part=Part(index, 3)) for index in range(3)]
+@pytest.mark.parametrize("specs", [["flip"], ["flip", "mixup"]])
+def test_the_parts_of_a_batch_are_the_batch(data, prepared, specs):
+    more = {"augment": make_augmentations(specs), "num_classes": data.num_classes}
+    whole = stream_of(data, prepared, 3, 1, **more)
+    parts = [stream_of(data, prepared, 3, 1, workers=1, part=Part(index, 3), **more) for index in range(3)]
     for x, y in drawn(whole, 9):
         xs, ys = zip(*(next(part) for part in parts), strict=True)
         assert torch.equal(torch.cat(xs, 1), x)
@@ -567,3 +569,26 @@ def test_a_large_folder_is_found_quickly(tmp_path):
     assert time.perf_counter() - began < 5
     assert len(found["train"].names) == 20_000
     assert found["train"].names.bytes.numel() / 20_000 < 40
+
+
+# --- benchmarks ------------------------------------------------------------------------------------------------------
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def printed(name: str, arguments: str) -> list[str]:
+    command = [sys.executable, str(BENCHMARKS / name), *arguments.split()]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_the_benchmark_of_streaming_runs(peers):
+    size = "--source digits --size 16 --images 40 --batch 4 --rounds 1 --batches 2"
+    rows = [line.split() for line in printed("streaming.py", size)[2:]]
+    assert [row[0] for row in rows] == ["usual", "ours"]
+    assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_the_benchmark_of_first_loads_runs():
+    rows = [line.split() for line in printed("first_load.py", "--source digits --rounds 1")[1:]]
+    assert [row[:2] for row in rows] == [["first", "1,797"], ["second", "1,797"]]
+    assert rows[1][-2:] == ["not", "used"]

@@ -62,9 +62,11 @@ def run(arguments: Sequence[str]) -> int:
     from skipway.cli.show_run import show_run
     from skipway.fitting.run import resume_config, run_training, usual_means
     from skipway.fitting.trackers import tracker
+    from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
     from skipway.training.team import team
 
+    keep_memory()
     config, out = command.settings, command.out
     if command.resume:
         config, out = resume_config(command.resume), command.resume

@@ -130,8 +130,8 @@ def _draw(labels: Tensor, wanted: list[int], seed: int) -> tuple[Tensor, Tensor]
     """Hold out `wanted[c]` random samples of each class c; returns ascending (kept, held) indices."""
     generator = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for c, count in enumerate(wanted):
-        members = (labels == c).nonzero().flatten()
+    by_class = torch.split(labels.argsort(stable=True), torch.bincount(labels, minlength=len(wanted)).tolist())
+    for members, count in zip(by_class, wanted, strict=True):
         held[members[torch.randperm(len(members), generator=generator)[:count]]] = True
     return (~held).nonzero().flatten(), held.nonzero().flatten()
 

@@ -7,15 +7,17 @@ a time instead of n, for one more forward pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from skipway.eager import as_written
 from skipway.nets.cost import BlockCost
+from skipway.training.random_state import random_state, set_random_state
 
 
 class Segmented(nn.Sequential):
@@ -33,7 +35,7 @@ class Segmented(nn.Sequential):
         self.bounds = tuple(bounds)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if as_written() or not (self.training and torch.is_grad_enabled()):
             return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
         blocks = list(self)
         for start, end in pairwise(self.bounds):
@@ -83,15 +85,57 @@ def _plan(inputs: Sequence[int], kept: Sequence[int], count: int) -> Plan:
 
 
 def _kept_as_input(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    def run(x: Tensor) -> Tensor:
-        for block in blocks:
-            x = block(x)
-        return x
+    parameters = [p for block in blocks for p in block.parameters() if p.requires_grad]
+    return cast(Tensor, _Recomputed.apply(blocks, x, *parameters))  # type: ignore[no-untyped-call]
 
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _statistics_left_alone(blocks)
 
-    return cast(Tensor, checkpoint(run, x, use_reentrant=False, context_fn=contexts))
+class _Recomputed(torch.autograd.Function):
+    """A segment of which the graph holds the input alone.
+
+    `torch.utils.checkpoint` would do the same by hooks on every tensor that is kept, in Python: of dense blocks, that
+    takes longer than to compute them (LOG.md, "Recomputing").
+    """
+
+    @staticmethod
+    def forward(ctx: Any, blocks: Sequence[nn.Module], x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.blocks, ctx.parameters = blocks, parameters
+        ctx.random = random_state(x.device)
+        ctx.autocast = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
+        ctx.save_for_backward(x)
+        return _through(blocks, x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        x = kept.detach().requires_grad_(ctx.needs_input_grad[1])
+        kind, (enabled, dtype) = kept.device.type, ctx.autocast
+        with (
+            torch.enable_grad(),
+            torch.autocast(kind, dtype, enabled=enabled),
+            _drawn_again(ctx.random, kept.device),
+            _statistics_left_alone(ctx.blocks),
+        ):
+            y = _through(ctx.blocks, x)
+        wanted = [*([x] if x.requires_grad else []), *ctx.parameters]
+        found = list(torch.autograd.grad(y, wanted, gradients, allow_unused=True))
+        return None, found.pop(0) if x.requires_grad else None, *found
+
+
+def _through(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+@contextmanager
+def _drawn_again(state: dict[str, Tensor], device: torch.device) -> Iterator[None]:
+    """The random numbers of another time; those to come stay as they are."""
+    now = random_state(device)
+    set_random_state(state, device)
+    try:
+        yield
+    finally:
+        set_random_state(now, device)
 
 
 @contextmanager
