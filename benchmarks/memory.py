@@ -31,7 +31,7 @@ from skipway.training.execution import Execution, prepare
 from skipway.training.machine import keep_memory
 
 SHAPES = {"dense": (1, 8, 8)}
-BATCH, STEPS = 128, 4
+BATCH, STEPS = 128, 8
 
 
 def main() -> None:

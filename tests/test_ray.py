@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from skipway.rundir import Study
@@ -38,6 +40,7 @@ class Loses(Watch):
 def machines():
     from ray.cluster_utils import Cluster
 
+    before = signal.getsignal(signal.SIGTERM)  # which a cluster replaces by its own, for good
     small = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=small)
     try:
@@ -45,6 +48,7 @@ def machines():
     finally:
         ray.shutdown()
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.slow

@@ -167,9 +167,10 @@ def test_an_unfinished_write_leaves_nothing(tmp_path):
 
 
 def test_no_signal_no_stop():
+    before = signal.getsignal(signal.SIGTERM)
     with stopping_tidily():
-        pass
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # The command

@@ -6,7 +6,8 @@ import importlib
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 import skipway
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Raises:
+        SystemExit: 143, where SIGTERM ended the command.
     """
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if name in ("-h", "--help"):
@@ -40,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
-        _end_tidily_on_sigterm()
-        return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
+        with _ending_tidily_on_sigterm():
+            return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
         print(f"skipway: {error}", file=sys.stderr)
         return WRONG_USAGE
@@ -53,14 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _end_tidily_on_sigterm() -> None:
+@contextmanager
+def _ending_tidily_on_sigterm() -> Iterator[None]:
     """Let SIGTERM unwind the program, as Ctrl-C does, so that worker processes end and files say how it stands."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(TERMINATED)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _overview() -> str:

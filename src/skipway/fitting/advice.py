@@ -43,8 +43,7 @@ def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, means:
 def activation_bytes(net: SkipNet, shape: tuple[int, int, int]) -> tuple[int, int]:
     """What a training step keeps of one image, in bytes: stored, and with blocks computed again."""
     blocks, whole = block_costs(net, shape), cost(net, shape).activation_bytes
-    plan = plan_segments([block.input_bytes for block in blocks], [block.activation_bytes for block in blocks])
-    return whole, whole - sum(block.activation_bytes for block in blocks) + plan.bytes
+    return whole, whole - sum(block.activation_bytes for block in blocks) + plan_segments(blocks).bytes
 
 
 def _per_step(stored: int, recomputed: int, batch: int, accumulate: int, recompute: bool) -> int:

@@ -6,7 +6,8 @@ a time instead of n, for one more forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
@@ -25,7 +26,7 @@ class Segmented(nn.Sequential):
 
     Args:
         blocks: the row.
-        bounds: where segments begin and the last one ends: 0, ..., number of blocks.
+        bounds: where segments begin and the last one ends, from 0 on; blocks behind it run, and keep, as usual.
     """
 
     def __init__(self, blocks: nn.Sequential, bounds: Sequence[int]) -> None:
@@ -33,14 +34,16 @@ class Segmented(nn.Sequential):
         for name, block in blocks.named_children():
             self.add_module(name, block)
         self.bounds = tuple(bounds)
+        row = list(self)
+        self._segments = [_Segment(row[start:end]) for start, end in pairwise(self.bounds)]
+        self._rest = row[self.bounds[-1] :]
 
     def forward(self, x: Tensor) -> Tensor:
         if as_written() or not (self.training and torch.is_grad_enabled()):
             return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
-        blocks = list(self)
-        for start, end in pairwise(self.bounds):
-            x = _kept_as_input(blocks[start:end], x)
-        return x
+        for own in self._segments:
+            x = cast(Tensor, _Recomputed.apply(own, x, *own.parameters()))  # type: ignore[no-untyped-call]
+        return _through(self._rest, x)
 
 
 def segment(net: nn.Module, costs: Sequence[BlockCost]) -> None:
@@ -50,43 +53,76 @@ def segment(net: nn.Module, costs: Sequence[BlockCost]) -> None:
         net: a net, or a stack of nets; its blocks lie in `torch.nn.Sequential`s and nothing else does there.
         costs: of its blocks, in order: `skipway.nets.cost.block_costs`.
     """
-    for row, own in groupby(costs, key=lambda cost: cost.name.rpartition(".")[0]):
-        blocks = list(own)
-        plan = plan_segments([cost.input_bytes for cost in blocks], [cost.activation_bytes for cost in blocks])
-        net.set_submodule(row, Segmented(cast(nn.Sequential, net.get_submodule(row)), plan.bounds))
+    for row, bounds in plan_segments(costs).bounds.items():
+        net.set_submodule(row, Segmented(cast(nn.Sequential, net.get_submodule(row)), bounds))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A division of a row of blocks, and the bytes of one input that a training step holds at most."""
+    """A division of a net's blocks, and the bytes of one input that a training step holds at most.
 
-    bounds: tuple[int, ...]
+    The backward pass begins with the net's last segment, when nothing is held of the others but their inputs: that one
+    is never computed again, and adds nothing to the most that is held.
+    """
+
+    bounds: dict[str, tuple[int, ...]]  # as `Segmented` takes them, by the row's name in the net
     bytes: int
 
 
-def plan_segments(inputs: Sequence[int], kept: Sequence[int]) -> Plan:
+def plan_segments(costs: Sequence[BlockCost]) -> Plan:
     """The division that holds least: all segments' inputs, and what the largest keeps when it is computed again.
 
+    All rows share one limit: where a net's later blocks are smaller, as images shrink, its later segments are longer.
+
     Args:
-        inputs: the size of each block's input, in bytes.
-        kept: what each block keeps for the backward pass, in bytes.
+        costs: of a net's blocks, in order.
     """
-    plans = (_plan(inputs, kept, count) for count in range(1, len(kept) + 1))
-    return min(plans, key=lambda plan: plan.bytes)
+    rows = {name: list(own) for name, own in groupby(costs, key=lambda cost: cost.name.rpartition(".")[0])}
+    largest = max(cost.activation_bytes for cost in costs)
+    limits = (largest * count for count in range(1, len(costs) + 1))
+    return min((_plan(rows, limit) for limit in limits), key=lambda plan: plan.bytes)
 
 
-def _plan(inputs: Sequence[int], kept: Sequence[int], count: int) -> Plan:
-    """So many segments at most, of about the same bytes each."""
-    total, sums = sum(kept), list(accumulate(kept))
-    ends = [next(place + 1 for place, held in enumerate(sums) if held * count >= total * n) for n in range(1, count)]
-    bounds = tuple(sorted({0, *ends, len(kept)}))
-    largest = max(sum(kept[start:end]) for start, end in pairwise(bounds))
-    return Plan(bounds, largest + sum(inputs[start] for start in bounds[:-1]))
+def _plan(rows: Mapping[str, Sequence[BlockCost]], limit: int) -> Plan:
+    """Segments that keep so many bytes at most."""
+    *others, last = rows
+    cuts = {name: _cuts([cost.activation_bytes for cost in row], limit) for name, row in rows.items()}
+    kept = max(
+        sum(cost.activation_bytes for cost in row[start:end])
+        for name, row in rows.items()
+        for start, end in pairwise(cuts[name])
+    )
+    bounds = {**{name: cuts[name] for name in others}, last: cuts[last][:-1]}
+    inputs = sum(rows[name][start].input_bytes for name, own in bounds.items() for start in own[:-1])
+    return Plan(bounds, kept + inputs)
 
 
-def _kept_as_input(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    parameters = [p for block in blocks for p in block.parameters() if p.requires_grad]
-    return cast(Tensor, _Recomputed.apply(blocks, x, *parameters))  # type: ignore[no-untyped-call]
+def _cuts(kept: Sequence[int], limit: int) -> tuple[int, ...]:
+    """0, ..., number of blocks: segments filled from the end, so that the one that is not computed again is long."""
+    sums = [0, *accumulate(kept)]
+    cuts = [len(kept)]
+    while cuts[-1]:
+        cuts.append(bisect_left(sums, sums[cuts[-1]] - limit))
+    return tuple(reversed(cuts))
+
+
+class _Segment:
+    """Blocks, and what of them holds parameters and running statistics.
+
+    That is found once: going through all modules of a thousand dense blocks in every step would take as long as a
+    tenth of computing them.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        self.blocks = blocks
+        modules = list(dict.fromkeys(module for block in blocks for module in block.modules()))
+        self._layers = [module for module in modules if module._parameters]
+        self.norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+    def parameters(self) -> list[Tensor]:
+        """Those that are trained; one that several layers share comes once."""
+        own = dict.fromkeys(p for layer in self._layers for p in layer._parameters.values() if p is not None)
+        return [p for p in own if p.requires_grad]
 
 
 class _Recomputed(torch.autograd.Function):
@@ -97,12 +133,12 @@ class _Recomputed(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, blocks: Sequence[nn.Module], x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.blocks, ctx.parameters = blocks, parameters
+    def forward(ctx: Any, segment: _Segment, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.segment, ctx.parameters = segment, parameters
         ctx.random = random_state(x.device)
         ctx.autocast = torch.is_autocast_enabled(x.device.type), torch.get_autocast_dtype(x.device.type)
         ctx.save_for_backward(x)
-        return _through(blocks, x)
+        return _through(segment.blocks, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -113,9 +149,9 @@ class _Recomputed(torch.autograd.Function):
             torch.enable_grad(),
             torch.autocast(kind, dtype, enabled=enabled),
             _drawn_again(ctx.random, kept.device),
-            _statistics_left_alone(ctx.blocks),
+            _statistics_left_alone(ctx.segment.norms),
         ):
-            y = _through(ctx.blocks, x)
+            y = _through(ctx.segment.blocks, x)
         wanted = [*([x] if x.requires_grad else []), *ctx.parameters]
         found = list(torch.autograd.grad(y, wanted, gradients, allow_unused=True))
         return None, found.pop(0) if x.requires_grad else None, *found
@@ -139,9 +175,8 @@ def _drawn_again(state: dict[str, Tensor], device: torch.device) -> Iterator[Non
 
 
 @contextmanager
-def _statistics_left_alone(blocks: Sequence[nn.Module]) -> Iterator[None]:
+def _statistics_left_alone(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> Iterator[None]:
     """Batch norms whose running statistics stay: the first pass over this batch has counted it already."""
-    norms = [m for block in blocks for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         # Not `track_running_stats`, without which autograd would keep fewer tensors than in the first pass.
