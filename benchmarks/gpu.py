@@ -27,6 +27,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+
 from gpu_parts.bench import COLUMNS, Bench, line, machine
 from gpu_parts.correctness import RELATIVE, correctness
 from gpu_parts.stacks import replicas

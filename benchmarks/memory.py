@@ -5,7 +5,8 @@
 Activation memory, above what weights, gradients and optimizer hold, in two counts: `live`, the most bytes of tensors
 that were alive at a time in a step, by torch's own record of every allocation; and `process`, the growth of the largest
 resident memory of the process in a step, with what the C library keeps of freed memory. Each way has a fresh process
-that keeps its memory as `skipway`'s processes do; the ways take turns, and figures are medians over the rounds.
+that keeps its memory as `skipway`'s processes do, and the ways take turns. Times are medians of a process's steps, and
+all figures medians of the rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main() -> None:
     wanted = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, batch {wanted.batch}")
     head = f"{'net':22} {'way':10} {'live MiB':>9} {'of stored':>10} {'process MiB':>12} {'of stored':>10}"
-    print(f"{head} {'ms a step':>10} {'times':>6}")
+    parts = f"{'forward':>8} {'backward':>9} {'update':>7}"
+    print(f"{head} {parts} {'ms a step':>10} {'times':>6}")
     for name in wanted.nets:
         found: dict[str, list[Figures]] = {"store": [], "recompute": []}
         for _ in range(wanted.rounds):
@@ -57,16 +59,24 @@ class Figures(NamedTuple):
 
     live: float  # MiB
     process: float  # MiB
-    seconds: float  # a step
+    forward: float  # ms
+    backward: float  # ms
+    update: float  # ms
+
+    @property
+    def step(self) -> float:
+        return self.forward + self.backward + self.update
 
 
 def report(name: str, found: dict[str, list[Figures]]) -> None:
     figures = {way: Figures(*map(statistics.median, zip(*rows, strict=True))) for way, rows in found.items()}
     stored = figures["store"]
     for way, own in figures.items():
-        live, process = (f"{a:12.0f} {a / b:10.0%}" for a, b in zip(own[:2], stored[:2], strict=True))
-        times = f"{own.seconds * 1e3:10.1f} {own.seconds / stored.seconds:5.2f}x"
-        print(f"{name:22} {way:10} {live[3:]} {process} {times}", flush=True)
+        live = f"{own.live:9.0f} {own.live / stored.live:10.0%}"
+        process = f"{own.process:12.0f} {own.process / stored.process:10.0%}"
+        parts = f"{own.forward:8.1f} {own.backward:9.1f} {own.update:7.1f}"
+        times = f"{own.step:10.1f} {own.step / stored.step:5.2f}x"
+        print(f"{name:22} {way:10} {live} {process} {parts} {times}", flush=True)
 
 
 def step(name: str, batch: int, recompute: bool) -> Figures:
@@ -79,10 +89,15 @@ def step(name: str, batch: int, recompute: bool) -> Figures:
     optimizer = torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9)
     x, y = torch.randn(batch, *shape), torch.randint(10, (batch,))
 
-    def once() -> None:
-        nn.functional.cross_entropy(net(x), y).backward()
+    def once() -> tuple[float, float, float]:
+        began = perf_counter()
+        loss = nn.functional.cross_entropy(net(x), y)
+        forward = perf_counter()
+        loss.backward()
+        backward = perf_counter()
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
+        return forward - began, backward - forward, perf_counter() - backward
 
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -91,11 +106,8 @@ def step(name: str, batch: int, recompute: bool) -> Figures:
     before = resident(reset=True)
     once()
     held = resident() - before
-    began = perf_counter()
-    for _ in range(STEPS):
-        once()
-    seconds = (perf_counter() - began) / STEPS
-    return Figures(live(lambda: nn.functional.cross_entropy(net(x), y).backward()), held, seconds)
+    milliseconds = (1e3 * statistics.median(times) for times in zip(*(once() for _ in range(STEPS)), strict=True))
+    return Figures(live(lambda: nn.functional.cross_entropy(net(x), y).backward()), held, *milliseconds)
 
 
 def live(run: Callable[[], None]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -149,6 +150,14 @@ def test_report_is_rebuilt_from_the_files_alone(study, capsys):
     assert main(["report", str(study)]) == 0
     assert (study / "report.html").read_bytes() == before
     assert "highway" in capsys.readouterr().out
+
+
+def test_a_command_called_from_python_leaves_signals_as_they_were(capsys):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert main(["gates"]) == 0
+    with pytest.raises(SystemExit):
+        main(["gates", "--nothing"])
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_gates_and_nets_list_what_exists(capsys):

@@ -79,8 +79,13 @@ def plan_segments(costs: Sequence[BlockCost]) -> Plan:
     """
     rows = {name: list(own) for name, own in groupby(costs, key=lambda cost: cost.name.rpartition(".")[0])}
     largest = max(cost.activation_bytes for cost in costs)
-    limits = (largest * count for count in range(1, len(costs) + 1))
-    return min((_plan(rows, limit) for limit in limits), key=lambda plan: plan.bytes)
+    best = _plan(rows, largest)
+    for count in range(2, len(costs) + 1):
+        # Filled segments fall short of the limit by less than a block: from here on they alone hold more than the best.
+        if largest * (count - 1) >= best.bytes:
+            break
+        best = min(best, _plan(rows, largest * count), key=lambda plan: plan.bytes)
+    return best
 
 
 def _plan(rows: Mapping[str, Sequence[BlockCost]], limit: int) -> Plan:
@@ -109,8 +114,8 @@ def _cuts(kept: Sequence[int], limit: int) -> tuple[int, ...]:
 class _Segment:
     """Blocks, and what of them holds parameters and running statistics.
 
-    That is found once: going through all modules of a thousand dense blocks in every step would take as long as a
-    tenth of computing them.
+    That is found once: going through the modules of a thousand blocks anew in every step, forward and backward, is
+    time that a step of small layers has not to spare (LOG.md, "Recomputing").
     """
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
