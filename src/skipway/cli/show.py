@@ -28,7 +28,7 @@ def show(folder: Path) -> int:
     # A report in a file or a pipe is not cut to 80 columns.
     console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
     console.print(table(summary))
-    for sentence in verdict(summary):
+    for sentence in verdict(summary).answers:
         console.print(f"• {sentence}", highlight=False, markup=False)
     for reason in sorted(set(info["failures"].values())):
         count = sum(other == reason for other in info["failures"].values())

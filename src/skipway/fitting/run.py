@@ -194,7 +194,7 @@ class _Record(Hook):
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
-            "net": describe(planned.net),
+            "net": describe(planned.net, planned.data.shape),
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(means.device),

@@ -165,6 +165,7 @@ class _Record:
                 "shape": list(data.shape),
                 "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
                 "validation_rule": data.validation_rule,
+                "guessing": data.guess._asdict(),
             },
             "cells": [{"id": i, **cell.to_dict()} for cell, i in plan.ids.items()],
             "environment": environment(plan.device),

@@ -76,8 +76,10 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
     data = study_data(config)
     if any(run_id(identity(cell, config, data)) != own for cell, own in zip(cells, task.stack.ids, strict=True)):
         raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
+    nets = [build_cell(cell, config, data) for cell in cells]
+    net = describe(nets[0], data.shape)
     fit = fit_nets(
-        [build_cell(cell, config, data) for cell in cells],
+        nets,
         data,
         config.recipe,
         seeds=[cell.seed for cell in cells],
@@ -93,7 +95,7 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
             "status": outcome,
             "reason": reason,
             "cell": cell.to_dict(),
-            "net": describe(fit.nets[index]),
+            "net": net,
             "metrics": dict(fit.metrics[index]),
             "identity": identity(cell, config, data),
             "config": config.narrowed(**cell.to_dict()).to_dict(),
