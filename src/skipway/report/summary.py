@@ -53,6 +53,8 @@ class Group:
     """The learning rate with the lowest mean training loss; None until all of the group's trainings are in."""
     validation: Choice | None = None
     """The learning rate with the lowest mean validation error, of equals that with the lowest loss."""
+    rates: int = 1
+    """Learning rates at which no seed diverged: the two were chosen among so many."""
     cells: int = 1
     """Trainings that the study asks for, over learning rates and seeds."""
     finished: int = 1
@@ -241,6 +243,7 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
         multiply_adds=net.get("multiply_adds"),
         training=_choice(cells, rates.get("training")),
         validation=_choice(cells, rates.get("validation")),
+        rates=sum(not row["diverged"] for row in sweep),
         cells=len(cells),
         finished=len(infos),
         diverged=len(diverged),
