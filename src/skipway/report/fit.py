@@ -46,7 +46,8 @@ def _rates(deep: Group) -> str:
     rate = f"{deep.training.learning_rate:g}"
     if deep.training.edge == "only":
         return (
-            f"At {rate}, the one learning rate tried, it does not fit its own training data as the shallower one does"
+            f"At {rate}, the one learning rate tried, the deeper net does not fit its own training data as the "
+            "shallower one does: at this rate it is the degradation problem, not overfitting"
         )
     return f"At no learning rate tried {does}; its best, {rate}, is the {deep.training.edge} tried, so another may help"
 
@@ -63,8 +64,7 @@ def _others(found: Findings, gates: list[str], *, beside: bool) -> list[str]:
         sentences.append(_steady(found, steady, most, beside))
     unsure = [gate for gate in gates if gate not in steady and len(found.nets(gate)) > 1]
     if unsure:
-        parts = [_unsure(found, gate, changes[gate], level) for gate in unsure]
-        sentences.append(f"{_cannot_tell(found, unsure, changes)} {'; '.join(parts)}.")
+        sentences.append(_cannot_tell(found, unsure, changes, level))
     alone = [nets[0] for gate in gates if len(nets := found.nets(gate)) == 1]
     if alone:
         parts = [f"{_fitted(net)} with {net.gate} at depth {net.depth}" for net in alone]
@@ -88,22 +88,24 @@ def _steady(found: Findings, gates: list[str], most: float, beside: bool) -> str
     return f"{does} {listed(gates)}: at {deep} the training error is {at}, {above} at {shallow}."
 
 
-def _unsure(found: Findings, gate: str, own: Estimate | None, level: float) -> str:
-    """A gate's ends, with what its seeds leave open."""
+def _cannot_tell(found: Findings, gates: list[str], changes: dict[str, Estimate | None], level: float) -> str:
+    """Gates of which the seeds do not show whether depth matters, with what they leave open."""
+    seeds = max(net.train_loss.n for gate in gates for net in found.nets(gate) if net.train_loss)
+    ends = "; ".join(_ends(found, gate, changes[gate], level, named=len(gates) > 1) for gate in gates)
+    who = "One seed" if seeds < FEWEST_SEEDS else counted(seeds, "seed")
+    what = _what(found.nets(gates[0])[-1])
+    return f"{who} cannot tell whether depth matters with {listed(gates)}: the {what} is {ends}."
+
+
+def _ends(found: Findings, gate: str, own: Estimate | None, level: float, *, named: bool) -> str:
+    """A gate's shallowest net and its deepest."""
     first, last = found.nets(gate)[0], found.nets(gate)[-1]
-    text = f"{gate} {_fitted(first)} at depth {first.depth} and {_fitted(last)} at depth {last.depth}"
+    text = f"{_fitted(first)} at depth {first.depth} and {_fitted(last)} at depth {last.depth}"
+    text += f" with {gate}" if named else ""
     if own is None:
         return text
     low, high = own.interval(level)
-    return f"{text}, a change of {points(low, sign=True)} to {points(high, sign=True)}"
-
-
-def _cannot_tell(found: Findings, gates: list[str], changes: dict[str, Estimate | None]) -> str:
-    seeds = max(net.train_loss.n for gate in gates for net in found.nets(gate) if net.train_loss)
-    what = _what(found.nets(gates[0])[-1])
-    if seeds < FEWEST_SEEDS:
-        return f"One seed cannot tell chance from an effect of depth; the {what} is with"
-    return f"With {listed(gates)} {counted(seeds, 'seed')} cannot tell whether depth matters; the {what} is with"
+    return f"{text}, a change of {100 * low:+.1f} to {points(high, sign=True)}"
 
 
 def _failing(found: Findings, gates: list[str]) -> list[str]:

@@ -26,8 +26,8 @@ RULES = (
     "better.",
     "More depth pays if the validation error falls with depth beyond chance, over all depths.",
     "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. Losses "
-    "are compared by their logarithms and errors by their log odds; the tests are Welch's, corrected by Holm's rule for their number, and trends for "
-    "the number of learning rates that the best was chosen from.",
+    "are compared by their logarithms and errors by their log odds; the tests are Welch's, corrected by Holm's rule "
+    "for their number, and trends for the number of learning rates that the best was chosen from.",
 )
 """What the words mean, for whoever asks."""
 
