@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,8 @@ from skipway.data.preprocess import check_kind
 from skipway.data.sources import load
 from skipway.data.splits import Data
 from skipway.fitting.config import TrainConfig
+from skipway.fitting.definitions import definitions
+from skipway.fitting.identity import identity
 from skipway.gates import canonical as canonical_gate
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import build, parse_name
@@ -107,21 +107,17 @@ def _build(config: TrainConfig, data: Data) -> SkipNet:
 
 
 def _identity(config: TrainConfig, data: Data) -> Json:
-    """All that decides the numbers; device, processes and accumulation are not in it."""
-    about: Json = {
-        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule},
-        "net": {"name": config.net, "gate": config.gate, "width": config.width},
-        "recipe": config.recipe.identity(),
-        "learning_rate": config.learning_rate,
-        "seed": config.seed,
-    }
-    if config.image_size is not None:
-        about["data"]["image_size"] = config.image_size
-    if config.weights is not None:
-        about["weights"] = _digest(Path(config.weights)) if Path(config.weights).is_file() else config.weights
-    return about
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    spec = Spec.parse(config.net)
+    family, said = parse_name(spec.name)
+    gate = config.gate or said.gate
+    settings = {**said.settings, **dict(spec.settings)}
+    return identity(
+        data,
+        {"name": config.net, "gate": gate, "width": config.width},
+        config.recipe,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        named=definitions(family.body, settings, gate, config.recipe.augment),
+        image_size=config.image_size,
+        weights=config.weights,
+    )

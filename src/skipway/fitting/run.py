@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from skipway.fitting.advice import what_would_fit
+from skipway.fitting.computed import computed
 from skipway.fitting.config import TrainConfig
+from skipway.fitting.failure import told
 from skipway.fitting.fit import Fit, Means, describe, fit_nets, scores_on, status
 from skipway.fitting.plan import Plan, plan
 from skipway.nets.weights import weights_bytes
@@ -82,7 +84,7 @@ def run_training(
         record.write("interrupted")
         raise
     except Exception as error:
-        record.write("failed", f"{type(error).__name__}: {error}")
+        record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
     return Run(folder)
@@ -222,7 +224,15 @@ class _Record(Hook):
             return
         self._choices.update(fit.execution.to_dict())
         outcome, reason = status(fit, 0)
-        about = self._about(outcome, reason, {**fit.metrics[0], **tested})
+        means = self._means
+        way = computed(
+            means.device,
+            self._choices["threads"],
+            fit.execution,
+            processes=means.team.count,
+            accumulate=means.accumulate,
+        )
+        about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
         weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
         write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
         assert self._means.checkpoints is not None
