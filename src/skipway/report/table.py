@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skipway.report import computed
 from skipway.report.numbers import MISSING, percent, plus_minus, rounded
 from skipway.report.summary import Group, Mean, Summary
 from skipway.report.summary import summarise as summarise
@@ -149,8 +150,13 @@ def markdown(summary: Summary) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """What a reader must know besides the numbers, a line a row of the table: trainings diverged, failed, missing."""
-    return [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
+    """What a reader must know besides the numbers, a line a row of the table: trainings diverged, failed, missing.
+
+    Last, in what ways the trainings were computed, where in more than one.
+    """
+    different = computed.note(way for group in summary.groups for way in group.computed)
+    told = [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
+    return [*told, different] if different else told
 
 
 def _gated(group: Group) -> bool:
