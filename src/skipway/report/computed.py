@@ -35,7 +35,7 @@ def differences(ways: Iterable[Json]) -> tuple[str, ...]:
     found = [_told(name, _distinct(way.get(key) for way in known)) for key, name in _NAMES.items()]
     grids = _distinct(way.get("grid") for way in known)
     if len(grids) > 1:
-        found.append(f"{len(grids)} grids, since the study grew: other trainings shared a stack")
+        found.append(f"{len(grids)} grids of learning rates and seeds, since the study grew")
     return tuple(difference for difference in found if difference)
 
 
