@@ -290,6 +290,11 @@ def test_the_weights_that_a_training_starts_from_are_part_of_its_name_by_their_c
     assert len({one, other, name(None)}) == 3
 
 
+def test_products_of_three_digits_are_another_training():
+    config = TrainConfig(net="plain-dense-3")
+    assert plan(config, bfloat16=True).id != plan(config).id
+
+
 # -- to worker processes -----------------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ def identity(
     named: Iterable[Definition],
     image_size: int | None = None,
     weights: str | os.PathLike[str] | None = None,
+    bfloat16: bool = False,
 ) -> Json:
     """All that decides a training's numbers; device, processes and accumulation are not in it.
 
@@ -44,6 +45,7 @@ def identity(
         named: the definitions that it uses.
         image_size: in pixels, where images are cut while training.
         weights: those that it starts from: what `skipway.load_weights` takes. The file's content counts.
+        bfloat16: whether products have three digits: that is another training, and no order of sums.
     """
     about: Json = {
         "data": of_data(data, image_size),
@@ -55,6 +57,7 @@ def identity(
     optional: Json = {
         "versions": versions(named),
         "weights": None if weights is None else _digest(find_file(weights)),
+        "precision": "bfloat16" if bfloat16 else None,
     }
     return {**about, **{name: value for name, value in optional.items() if value}}
 

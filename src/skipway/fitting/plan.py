@@ -46,8 +46,12 @@ class Plan:
         return {"gate": gate, "depth": said.depth, "learning_rate": self.config.learning_rate, "seed": self.config.seed}
 
 
-def plan(config: TrainConfig) -> Plan:
+def plan(config: TrainConfig, *, bfloat16: bool = False) -> Plan:
     """Check a config, load its data, build its net.
+
+    Args:
+        config: what to train.
+        bfloat16: whether its products run in bfloat16, which its name tells.
 
     Raises:
         ValueError: with all problems, a line each.
@@ -65,7 +69,7 @@ def plan(config: TrainConfig) -> Plan:
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
     net = _build(config, data)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
-    return Plan(config, data, net, _identity(config, data), notes)
+    return Plan(config, data, net, _identity(config, data, bfloat16), notes)
 
 
 def checked(config: TrainConfig) -> TrainConfig:
@@ -106,7 +110,7 @@ def _build(config: TrainConfig, data: Data) -> SkipNet:
         return build(spec.name, gate=config.gate, **settings)
 
 
-def _identity(config: TrainConfig, data: Data) -> Json:
+def _identity(config: TrainConfig, data: Data, bfloat16: bool) -> Json:
     spec = Spec.parse(config.net)
     family, said = parse_name(spec.name)
     gate = config.gate or said.gate
@@ -120,4 +124,5 @@ def _identity(config: TrainConfig, data: Data) -> Json:
         named=definitions(family.body, settings, gate, config.recipe.augment),
         image_size=config.image_size,
         weights=config.weights,
+        bfloat16=bfloat16,
     )

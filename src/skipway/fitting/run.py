@@ -67,7 +67,8 @@ def run_training(
         Stopped: after a signal, once the state is saved.
         MemoryError: if it does not fit; the message says what would.
     """
-    planned, means = plan(config), means or Means()
+    means = means or Means()
+    planned = plan(config, bfloat16=means.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
     before = _found(folder, planned)
     if before.get("status") in FINISHED:
@@ -140,6 +141,11 @@ def resume_config(folder: Path) -> TrainConfig:
     if not isinstance(info.get("config"), dict) or "net" not in info["config"]:
         raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
     return TrainConfig.from_dict(info["config"])
+
+
+def resume_precision(folder: Path) -> str:
+    """The precision that a run was begun with, in a folder that `resume_config` has read: one of `PRECISION`."""
+    return PRECISION[read_json(folder / RUN).get("choices", {}).get("bfloat16", False)]
 
 
 def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
