@@ -43,6 +43,7 @@ class Case:
     body: str = "dense"
     gate: str = "highway"
     recipe: Recipe = RECIPES["dense"]
+    depth: int | None = None
 
     @property
     def versions(self) -> dict[str, int]:
@@ -79,7 +80,7 @@ class Case:
         net = build_body(
             self.body,
             gate=self.gate,
-            depth=_DEPTHS.get(name, 8),
+            depth=self.depth or _DEPTHS.get(name, 8),
             shape=data.shape,
             classes=data.num_classes,
             width=_WIDTHS.get(name, 8),
@@ -93,10 +94,13 @@ class Case:
 def cases() -> dict[str, Case]:
     """All of them, by what each is there to hold."""
     layers = {"fixup": "dense:layers=2"}
-    recipes = {**RECIPES, "adamw": Recipe(optimizer="adamw", weight_decay=0.1, schedule="exponential")}
+    adamw = Recipe(optimizer="adamw", weight_decay=0.1, schedule="exponential")
+    constant = Recipe(schedule="constant", preprocess="channel", nesterov=True)
+    recipes = {**RECIPES, "adamw": adamw, "constant": constant}
     small = {name: replace(r, augment=("crop:pad=2", "flip") if r.augment else ()) for name, r in recipes.items()}
     return {
         **{f"gate {name}": Case(layers.get(name, "dense"), name) for name in GATES},
+        **{f"gate layerscale, depth {depth}": Case(gate="layerscale", depth=depth) for depth in (21, 26)},
         **{f"body {name}": Case(name) for name in FAMILIES},
         **{f"body {name}, residual": Case(name, "residual") for name in FAMILIES},
         **{f"shortcut {name}": Case(f"cifar:shortcut={name}") for name in ("A:pad=sides", "B", "C", "dropout")},

@@ -46,7 +46,7 @@ def note(ways: Iterable[Json]) -> str:
         return ""
     return (
         f"These trainings were computed in different ways ({'; '.join(found)}). Trained again in one way, their "
-        "numbers may differ in the later digits."
+        "numbers may differ: rounding does, and training amplifies it."
     )
 
 
