@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from helpers import dense, digits
 from skipway.nets.weights import weights_bytes
 from skipway.rundir import RunContent, Study
@@ -87,6 +89,8 @@ def test_the_test_split_is_read_for_the_chosen_and_once(tmp_path):
     weights = weights_bytes(net, preprocess.to_dict(), data.classes)
     study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.3): 0.4}, weights)
     chosen = choose(study, ids)
+    with pytest.raises(RuntimeError, match="item.* meta"):  # a device without numbers: all are there, then
+        score_on_test(study, ids, chosen, data, device="meta")
     score_on_test(study, ids, chosen, data)
     expected = evaluate(Single(net), data.test, preprocess)
     metrics = study.run(ids[cell(0.3)]).info()["metrics"]

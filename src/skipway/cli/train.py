@@ -60,22 +60,22 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
-    from skipway.fitting.run import resume_config, run_training, usual_means
+    from skipway.fitting.run import resume_config, resume_precision, run_training, usual_means
     from skipway.fitting.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
     from skipway.training.team import team
 
     keep_memory()
-    config, out = command.settings, command.out
+    config, out, precision = command.settings, command.out, command.precision
     if command.resume:
-        config, out = resume_config(command.resume), command.resume
+        config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
     own = team()
     speaks = own.index == 0
     means = usual_means(
         device=command.device,
         memory=command.memory,
-        precision=command.precision,
+        precision=precision,
         accumulate=command.accumulate,
         save_every=command.save_every,
         team=own,

@@ -44,6 +44,8 @@ class Group:
     gate: str
     depth: int
     net: str = ""
+    computed: tuple[Json, ...] = ()
+    """In what way each of its trainings was computed: `skipway.report.computed`."""
     blocks: int | None = None
     """Blocks of the net; with none there is no gate. None until a training is in."""
     parameters: int | None = None
@@ -238,6 +240,7 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
         gate=cells[0]["gate"],
         depth=cells[0]["depth"],
         net=net.get("name", ""),
+        computed=tuple(info.get("computed") or {} for info in infos),
         blocks=net.get("blocks"),
         parameters=net.get("parameters"),
         multiply_adds=net.get("multiply_adds"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skipway.report import computed
 from skipway.report.means import Mean
 from skipway.report.numbers import MISSING, percent, plus_minus, rounded
 from skipway.report.summary import Choice, Group, Summary
@@ -166,11 +167,16 @@ def markdown(summary: Summary) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """What a reader must know besides the numbers, a line each: seeds, marks, trainings diverged, failed, missing."""
+    """What a reader must know besides the numbers, a line each.
+
+    First what the marks mean, then of a row what diverged, failed or is missing; last in what ways the trainings were
+    computed, where in more than one.
+    """
     edges = {choice.edge for group in summary.groups for choice in (group.training, group.validation) if choice}
     marks = [_ARROWS[0].upper() + _ARROWS[1:] + "."] if edges & {"lowest", "highest"} else []
     rows = [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
-    return [*marks, *rows]
+    different = computed.note(way for group in summary.groups for way in group.computed)
+    return [*marks, *rows, *([different] if different else [])]
 
 
 def _gated(group: Group) -> bool:

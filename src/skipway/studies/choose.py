@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
+import torch
+
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.nets.weights import load_net
@@ -51,23 +53,29 @@ def score_on_test(
     chosen: Sequence[Json],
     data: Data,
     progress: Callable[[int, int], None] = lambda done, wanted: None,
+    device: str = "cpu",
 ) -> None:
     """Read the test split once for each run of a rate that generalises best, on its final weights; add its scores.
 
-    `progress` is told how many of how many runs are scored.
+    `progress` is told how many of how many runs are scored. The device is the study's, where this machine has it.
     """
     rates = {(row["gate"], row["depth"], row["learning_rate"]["validation"]) for row in chosen}
     wanted = [study.run(own) for cell, own in ids.items() if (cell.gate, cell.depth, cell.learning_rate) in rates]
     fresh = [run for run in wanted if "test_loss" not in run.info()["metrics"]]
     for done, run in enumerate(fresh):
         progress(done, len(fresh))
-        run.update_metrics(_test_scores(run, data))
+        run.update_metrics(_test_scores(run, data, _here(device)))
 
 
-def _test_scores(run: Run, data: Data) -> Json:
+def _here(device: str) -> str:
+    """The device, or the CPU of a machine that only asked a cluster's for its GPUs."""
+    return "cpu" if device.startswith("cuda") and not torch.cuda.is_available() else device
+
+
+def _test_scores(run: Run, data: Data, device: str) -> Json:
     saved = load_net(run.weights)
-    prepare(saved.net, choose_execution(saved.net, data.shape, images=len(data.test)))
-    scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess))
+    prepare(saved.net.to(device), choose_execution(saved.net, data.shape, images=len(data.test)))
+    scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess), device=device)
     return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}
 
 
