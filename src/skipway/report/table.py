@@ -150,7 +150,8 @@ def markdown(summary: Summary) -> str:
 
 def notes(summary: Summary) -> list[str]:
     """What a reader must know besides the numbers, a line a row of the table: trainings diverged, failed, missing."""
-    return [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
+    told = ((group, " ".join(group.note.split())) for group in summary.groups)  # a reason may have several lines
+    return [f"{group.gate} at depth {group.depth}: {note}" for group, note in told if note]
 
 
 def _gated(group: Group) -> bool:
