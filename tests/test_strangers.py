@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import io
+import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -18,9 +20,12 @@ from skipway.cli import main as cli
 from skipway.cli.console import Console
 from skipway.cli.live import StudyState, _Pair
 from skipway.cli.main import main
+from skipway.cli.tell import telling_warnings
 from skipway.report.printable import printable
 from skipway.report.query import query
-from skipway.rundir import Study
+from skipway.rundir import Study, write_bytes
+from skipway.studies.config import StudyConfig
+from skipway.studies.runner import run_study
 from study_folders import made
 
 # A tag that rich would close, an emoji's name, a cleared screen, a bell, letters reversed, a forged line, half a sign.
@@ -213,3 +218,58 @@ def test_a_signal_ends_a_query_that_would_run_for_hours(number, status, tmp_path
     assert time.monotonic() - began < 10
     sender.join()
     assert threading.active_count() == before
+
+
+LINKS = [
+    *("runs", "runs/.ready-x", "runs/.staging-x", "runs/0123456789abcdef", ".progress", ".checkpoints"),
+    *("study.json", "report.html", ".lock", "runs/0123456789abcdef/run.json"),
+]
+
+
+@pytest.mark.parametrize("place", LINKS)
+def test_a_study_that_holds_a_link_is_not_gone_on_with(place, tmp_path):
+    """Neither what a killed process left is moved or cleared through it, nor a lock, a record or a run written."""
+    outside, link = tmp_path / "outside", tmp_path / "study" / place
+    (outside / "precious").mkdir(parents=True)
+    (outside / "precious" / "file").write_text("mine")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside / "precious/file" if "." in place[1:] and "x" not in place else outside)
+    for going_on in (Study(tmp_path / "study").recover, lambda: run_study(StudyConfig(), tmp_path / "study")):
+        with pytest.raises(ValueError, match=f"{re.escape(place)} is a symbolic link"):
+            going_on()
+    assert [path.name for path in outside.rglob("*")] == ["precious", "file"]
+    assert (outside / "precious/file").read_text() == "mine"
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["checkpoint", "run.json", ".lock"])
+def test_a_training_that_holds_a_link_is_not_gone_on_with(place, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / place).symlink_to(tmp_path / "outside")
+    asked = ["train", "--net", "plain-dense-3", "--data", "digits", "--steps", "1", "--out", str(tmp_path / "run")]
+    assert main(asked) == cli.WRONG_USAGE
+    assert "is a symbolic link" in capsys.readouterr().err
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_directory_that_is_reached_by_a_link_is_the_one_that_was_named(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "study").symlink_to(tmp_path / "elsewhere")
+    Study(tmp_path / "study").recover()
+    assert (tmp_path / "elsewhere/runs").is_dir()
+
+
+@pytest.mark.parametrize("name", ["page", f".page.{os.getpid()}"])
+def test_a_file_is_not_written_through_a_link(name, tmp_path):
+    (tmp_path / "outside").write_text("mine")
+    (tmp_path / name).symlink_to(tmp_path / "outside")
+    write_bytes(tmp_path / "page", b"new")
+    assert (tmp_path / "outside").read_text() == "mine"
+    assert (tmp_path / "page").read_text() == "new"
+    assert not (tmp_path / "page").is_symlink()
+
+
+def test_a_warning_steers_nothing(capsys):
+    with telling_warnings():
+        logging.getLogger("skipway").warning("%s is damaged", HOSTILE)
+    assert capsys.readouterr().err == f"skipway: {printable(HOSTILE, keep=chr(10))} is damaged\n"

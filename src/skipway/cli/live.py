@@ -119,7 +119,8 @@ class StudyState(Watch):
         if best is None or not math.isfinite(best[1].best):
             return ""
         (gate, depth), pair = best
-        return f"best so far: {printable(gate)} at depth {depth}, validation loss {pair.best:.4f} at learning rate {pair.best_rate:g}"
+        found = f"validation loss {pair.best:.4f} at learning rate {pair.best_rate:g}"
+        return f"best so far: {printable(gate)} at depth {depth}, {found}"
 
     def view(self) -> RenderableType:
         """All of it as a table with a bar below."""

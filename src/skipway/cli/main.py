@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import skipway
-from skipway.cli.tell import say, tell
+from skipway.cli.tell import say, tell, telling_warnings
 from skipway.registry import UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
-        with _ending_tidily_on_sigterm():
+        with _ending_tidily_on_sigterm(), telling_warnings():
             return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
         tell(f"skipway: {error}")

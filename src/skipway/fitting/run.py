@@ -24,6 +24,7 @@ from skipway.rundir import (
     Run,
     RunContent,
     read_json,
+    refuse_links,
     write_json,
     write_metrics,
     write_run,
@@ -67,6 +68,7 @@ def run_training(
     """
     planned, means = plan(config), means or Means()
     folder = Path(out) if out is not None else Path("runs") / planned.id
+    refuse_links(folder)
     before = _found(folder, planned)
     if before.get("status") in FINISHED:
         return Run(folder)
