@@ -8,6 +8,7 @@ import os
 import zlib
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from image_folders import CLASSES, image_files, png, write_pair
 from skipway.data.decode import Size, _check_fits
 from skipway.data.folder import find_files
+from skipway.data.guard import check_paths
 from skipway.data.pictures import FORMATS, opened
 from skipway.data.sources import load
 
@@ -70,7 +72,7 @@ def test_no_other_format_reaches_its_reader(kind):
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_an_image_for_which_a_program_would_be_started_is_refused(way, tmp_path):
     folder = write_pair(tmp_path / "eps", [encoded("EPS"), png(), png(), png()], [0, 1, 0, 1])
-    with pytest.raises(ValueError, match=r"row 0: .*no format that is read.* JPEG, PNG, GIF"):
+    with pytest.raises(ValueError, match=r"row 0: .*no known format.* JPEG, PNG, GIF"):
         decode_all(folder, **way)
 
 
@@ -95,6 +97,21 @@ def test_a_path_in_a_table_is_not_opened(way, inside, tmp_path):
     secret.write_bytes(png(9))
     with pytest.raises(ValueError, match=r"train row 0: there is no image but the path '.*secret"):
         load(folder, **way)
+
+
+def test_of_image_files_those_of_the_data_set_alone_are_opened(tmp_path):
+    """As `datasets` found them, or as a table beside them names them: ../secret.png."""
+
+    def rows(path: Path) -> dict[str, datasets.Dataset]:
+        features = datasets.Features({"image": datasets.Image()})
+        made = datasets.Dataset.from_dict({"image": [{"bytes": None, "path": str(path)}]}, features)
+        made.info.builder_name = "imagefolder"
+        return {"train": made}
+
+    check_paths(rows(tmp_path / "pets/train/cat.png"), tmp_path / "copy", tmp_path / "pets")
+    for path in (tmp_path / "pets/../secret.png", tmp_path / "pets-of-others/cat.png", Path("cat.png")):
+        with pytest.raises(ValueError, match="train row 0: there is no image but the path"):
+            check_paths(rows(path), tmp_path / "copy", tmp_path / "pets")
 
 
 @pytest.mark.parametrize(

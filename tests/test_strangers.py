@@ -185,6 +185,10 @@ def test_a_query_reads_nothing_but_its_tables(source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "study"]
 
 
+def test_a_query_leaves_no_file_however_large_it_is(tmp_path):
+    assert query("SELECT current_setting('temp_directory')", tmp_path)[1] == [("",)]
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "probes.parquet", "run.json"])
 def test_a_query_follows_no_link(name, tmp_path):
     study = made(tmp_path / "study", gates=("plain",), depths=(5,), rates=[0.1], seeds=(0,))

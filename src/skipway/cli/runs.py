@@ -23,7 +23,7 @@ _LIST = """
 class RunsCommand:
     """List the runs below a folder, or query them with SQL where they lie.
 
-    Views: runs (a row a run), metrics (a row an interval), probes (a row a layer and moment).
+    Tables: runs (a row a run), metrics (a row an interval), probes (a row a layer and moment).
     """
 
     folder: tyro.conf.Positional[Path] = Path()

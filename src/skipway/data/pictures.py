@@ -38,7 +38,7 @@ def reading(where: str) -> Iterator[None]:
         yield
     except UnidentifiedImageError as error:  # its text has nothing but the address of the bytes
         raise ValueError(
-            f"{where}: the image cannot be read: its bytes are damaged or of no format that is read. {_READABLE}"
+            f"{where}: the image cannot be read: its bytes are damaged or of no known format. {_READABLE}"
         ) from error
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
