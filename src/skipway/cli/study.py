@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.settings import base_recipe, config_of, early
+from skipway.cli.tell import tell
 from skipway.registry import Spec
 from skipway.rundir import STUDY, read_json
 from skipway.studies.config import StudyConfig
@@ -76,14 +76,13 @@ def run(arguments: Sequence[str]) -> int:
                 watch=watch,
             )
     except KeyboardInterrupt:
-        print("Interrupted: what was finished counts; start the same command again to go on.", file=sys.stderr)
+        tell("Interrupted: what was finished counts; start the same command again to go on.")
         show(out)
         raise
     if before is not None and before != study.info()["config"]:
-        print(
+        tell(
             f"{out} held a study with other settings: its runs are kept (`skipway runs {out}`), "
-            "its report is replaced.\n--out gives a study a directory of its own.",
-            file=sys.stderr,
+            "its report is replaced.\n--out gives a study a directory of its own."
         )
     return show(study.path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import tyro
 
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.settings import base_recipe, config_of, early
+from skipway.cli.tell import tell
 from skipway.fitting.config import TrainConfig
 from skipway.training.recipe import Recipe
 
@@ -87,18 +87,17 @@ def run(arguments: Sequence[str]) -> int:
             trained = run_training(config, out, means=means, command=asked, hooks=[progress, *tracked])
     except Stopped as stop:
         if speaks:
-            print(f"skipway: {stop}; its state is saved: start the same command again to go on.", file=sys.stderr)
+            tell(f"skipway: {stop}; its state is saved: start the same command again to go on.")
         return 128 + stop.signal
     except MemoryError as error:
-        print(f"skipway: {error}", file=sys.stderr)
+        tell(f"skipway: {error}")
         return FAILED
     except RuntimeError as error:
         if own.count == 1:
             raise
-        print(
+        tell(
             f"skipway: process {own.index} of {own.count} ends, for another one has: start the same command again to "
-            f"go on from the last checkpoint ({str(error).splitlines()[0]})",
-            file=sys.stderr,
+            f"go on from the last checkpoint ({str(error).splitlines()[0]})"
         )
         return FAILED
     own.leave()

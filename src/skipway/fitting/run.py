@@ -26,6 +26,7 @@ from skipway.rundir import (
     Run,
     RunContent,
     read_json,
+    refuse_links,
     write_json,
     write_metrics,
     write_run,
@@ -70,6 +71,7 @@ def run_training(
     means = means or Means()
     planned = plan(config, bfloat16=means.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
+    refuse_links(folder)
     before = _found(folder, planned)
     if before.get("status") in FINISHED:
         return Run(folder)

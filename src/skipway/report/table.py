@@ -174,7 +174,8 @@ def notes(summary: Summary) -> list[str]:
     """
     edges = {choice.edge for group in summary.groups for choice in (group.training, group.validation) if choice}
     marks = [_ARROWS[0].upper() + _ARROWS[1:] + "."] if edges & {"lowest", "highest"} else []
-    rows = [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
+    told = ((group, " ".join(group.note.split())) for group in summary.groups)  # a reason may have several lines
+    rows = [f"{group.gate} at depth {group.depth}: {note}" for group, note in told if note]
     different = computed.note(way for group in summary.groups for way in group.computed)
     return [*marks, *rows, *([different] if different else [])]
 

@@ -18,7 +18,7 @@ from skipway.data.augment import make_augmentations
 from skipway.data.splits import Data
 from skipway.fitting.definitions import packed
 from skipway.registry import UnknownNameError
-from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
+from skipway.rundir import FORMAT, STUDY, Json, Study, read_json, refuse_links
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
@@ -104,6 +104,7 @@ def run_study(
     config = checked(config)
     watch = watch or Watch()
     study = Study(Path(out) if out is not None else default_out(config))
+    refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
         plan = _plan(study, config, workers, device, memory, joined)
