@@ -12,7 +12,7 @@ import tyro
 
 _LIST = """
     select study, run, gate, depth, learning_rate, seed,
-        status, train_loss, validation_loss, validation_error, test_error
+        status, train_loss, validation_loss, validation_error, test_error, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.settings import base_recipe, config_of, early
-from skipway.rundir import STUDY, read_json
+from skipway.integrity import read_study
+from skipway.rundir import STUDY, Study
 from skipway.studies.config import StudyConfig
 
 
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(command.settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    before = read_json(out / STUDY)["config"] if (out / STUDY).is_file() else None
+    before = read_study(Study(out))["config"] if (out / STUDY).exists() else None
     try:
         with follow() as watch:
             study = run_study(

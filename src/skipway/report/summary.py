@@ -187,7 +187,8 @@ class _Part:
 
 def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -> _Part:
     """One gate at one depth, from its runs on disk."""
-    runs = [(run, files.run_info(run)) for run in (study.run(cell["id"]) for cell in cells if study.has(cell["id"]))]
+    found = [(study.run(cell["id"]), cell) for cell in cells if study.has(cell["id"])]
+    runs = [(run, files.run_info(run, cell)) for run, cell in found]
     infos = [info for _, info in runs]
     chosen = [(run, info) for run, info in runs if info["cell"]["learning_rate"] == rate and info["status"] == "done"]
     # What the probes saw before training does not depend on the learning rate: any one of them tells it.

@@ -9,7 +9,7 @@ from statistics import fmean
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.nets.weights import load_net
-from skipway.rundir import Json, Run, Study
+from skipway.rundir import WEIGHTS, Json, Run, Study
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
 from skipway.training.execution import choose_execution, prepare
@@ -56,7 +56,7 @@ def score_on_test(
 
 
 def _test_scores(run: Run, data: Data) -> Json:
-    saved = load_net(run.weights)
+    saved = load_net(run.checked(WEIGHTS))
     prepare(saved.net, choose_execution(saved.net, data.shape, images=len(data.test)))
     scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess))
     return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}

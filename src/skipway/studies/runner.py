@@ -17,8 +17,9 @@ import torch
 from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
+from skipway.integrity import read_run, read_study
 from skipway.registry import Spec, UnknownNameError
-from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
+from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
@@ -114,6 +115,9 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
     study = plan.study
     with _locked(study):
         study.recover()
+        for cell, own in plan.ids.items():
+            if study.has(own):
+                read_run(study.run(own), cell.to_dict())
         missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
         watch.on_plan(study, plan.config, plan.data, plan.stacks, plan.workers)
         for stack in plan.stacks:
@@ -147,8 +151,7 @@ class _Record:
 
     def __init__(self, plan: _Plan, command: str | None) -> None:
         self._plan, self._began = plan, time.perf_counter()
-        path = plan.study.path / STUDY
-        before = read_json(path) if path.is_file() else {}
+        before = read_study(plan.study) if (plan.study.path / STUDY).exists() else {}
         same = before.get("config") == _as_json(plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
         self._status = "running"
@@ -183,7 +186,11 @@ class _Record:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
         plan = self._plan
         chosen = choose(plan.study, plan.ids)
-        score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring)
+        try:
+            score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring)
+        except DamagedError:
+            self.write("failed", failures, chosen)
+            raise
         complete = all(plan.study.has(i) for i in plan.ids.values())
         status = "done" if complete else "failed" if self._status == "running" else self._status
         self.write(status, failures, chosen)

@@ -1,0 +1,177 @@
+"""Whether runs and studies are whole: each file is what was written, is of its kind, and is in its own place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from skipway.digests import why_other
+from skipway.records import DONE_METRICS, FINISHED, RUN_FIELDS, STUDY_FIELDS, problem
+from skipway.rundir import (
+    CHECKPOINT,
+    METRICS,
+    PROBES,
+    RUN,
+    RUNS,
+    STUDY,
+    WEIGHTS,
+    DamagedError,
+    Json,
+    Run,
+    Study,
+    home_of,
+    run_id,
+    set_aside,
+)
+
+FILES = (METRICS, PROBES, WEIGHTS)
+
+
+def read_study(study: Study) -> Json:
+    """The content of study.json, every field of it of its kind.
+
+    Raises:
+        DamagedError: if the file is damaged.
+    """
+    info = study.info()
+    if wrong := problem(info, STUDY_FIELDS):
+        raise DamagedError(study.path / STUDY, wrong)
+    return info
+
+
+def read_run(run: Run, cell: Mapping[str, Any] | None = None) -> Json:
+    """The content of run.json, after all that can be checked without reading the files beside it.
+
+    Args:
+        run: finished or not.
+        cell: what it must be a training of: gate, depth, learning_rate and seed, and whatever else.
+
+    Raises:
+        DamagedError: for the first thing that is damaged.
+    """
+    info = _read_record(run, cell)
+    for name in FILES if info["status"] in FINISHED else ():
+        if reason := why_other(run.path / name, info["files"][name], thorough=False):
+            raise DamagedError(run.path / name, reason)
+    return info
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """The runs at or below a folder, whole or damaged, in order; nothing whose name begins with a dot."""
+    for path, names in _walk(root):
+        if not {RUN, *FILES}.isdisjoint([*names]):
+            names.clear()
+            yield path
+
+
+def examine(root: Path) -> Iterator[Examined]:
+    """Every study and every run at or below a folder, with every byte of them read; studies' runs belong to them."""
+    for path, names in _walk(root):
+        if STUDY in names:
+            names.clear()
+            yield _examine_study(Study(path))
+        elif not {RUN, *FILES}.isdisjoint(names):
+            names.clear()
+            yield Examined(path, [_examine_run(Run(path))])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run, or study.json, and how it stands."""
+
+    path: Path
+    state: Literal["whole", "unfinished", "damaged", "missing"]
+    damage: Sequence[DamagedError] = ()
+
+    def set_aside(self) -> Path:
+        """Move it out of the way: of a run that can go on from its checkpoint the damaged file alone.
+
+        Returns:
+            The new place of what was moved.
+        """
+        goes_on = (self.path / CHECKPOINT).is_dir()
+        return set_aside(self.damage[0].path if goes_on else self.path)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A study or a single run, part by part."""
+
+    path: Path
+    parts: Sequence[Part]
+
+    def of(self, state: str) -> list[Part]:
+        """The parts that stand so."""
+        return [part for part in self.parts if part.state == state]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is damaged and nothing is missing; what is not finished is no damage."""
+        return not self.of("damaged") and not self.of("missing")
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders from `root` down, with the names in each; whoever clears those goes no deeper."""
+    for path, folders, files in os.walk(root):
+        names = sorted(name for name in [*folders, *files] if not name.startswith("."))
+        yield Path(path), names
+        folders[:] = sorted(set(folders) & set(names))
+
+
+def _examine_study(study: Study) -> Examined:
+    cells: dict[str, Json] = {}
+    try:
+        info = read_study(study)
+        cells = {cell["id"]: cell for cell in info["cells"]}
+        parts = [Part(study.path / STUDY, "whole")]
+        absent: Literal["missing", "unfinished"] = "missing" if info["status"] == "done" else "unfinished"
+        parts += [Part(study.run(own).path, absent) for own in cells if not study.has(own)]
+    except DamagedError as error:
+        parts = [Part(study.path / STUDY, "damaged", [error])]
+    names = sorted(path.name for path in (study.path / RUNS).glob("[!.]*"))
+    return Examined(study.path, [*parts, *(_examine_run(study.run(name), cells.get(name)) for name in names)])
+
+
+def _examine_run(run: Run, cell: Mapping[str, Any] | None = None) -> Part:
+    try:
+        info = _read_record(run, cell)
+    except DamagedError as error:
+        return Part(run.path, "damaged", [error])
+    if info["status"] not in FINISHED:
+        return Part(run.path, "unfinished")
+    reasons = {name: why_other(run.path / name, info["files"][name], thorough=True) for name in FILES}
+    damage = [DamagedError(run.path / name, reason) for name, reason in reasons.items() if reason]
+    return Part(run.path, "damaged" if damage else "whole", damage)
+
+
+def _read_record(run: Run, cell: Mapping[str, Any] | None) -> Json:
+    info = run.info()
+    wrong = problem(info, RUN_FIELDS) or _misplaced(run, info) or _contradiction(info, cell)
+    if wrong:
+        raise DamagedError(run.path / RUN, wrong)
+    return info
+
+
+def _misplaced(run: Run, info: Json) -> str | None:
+    """What is wrong with a run's name: it follows from its identity, and in a study it is its folder's name."""
+    if (own := run_id(info["identity"])) != info["id"]:
+        return f"it names the run {info['id']}, and its identity is that of {own}"
+    if home_of(run.path) != run.path and run.path.name != info["id"]:
+        return f"it is that of the run {info['id']}"
+    return None
+
+
+def _contradiction(info: Json, cell: Mapping[str, Any] | None) -> str | None:
+    """Where run.json contradicts itself, or the cell that it should be a training of."""
+    for about, wanted in (("its identity", info["identity"]), ("its study", cell or {})):
+        for key, value in info["cell"].items():
+            if key in wanted and wanted[key] != value:
+                return f"its cell has the {key.replace('_', ' ')} {value}, and {about} says {wanted[key]}"
+    if info["status"] not in FINISHED:
+        return None
+    if missing := [name for name in FILES if name not in info.get("files", {})]:
+        return f"it says {info['status']}, and has no digest of {missing[0]}"
+    return problem(info["metrics"], DONE_METRICS, "metrics") if info["status"] == "done" else None
