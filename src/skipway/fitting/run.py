@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,7 +118,7 @@ def usual_means(
             raise UnknownNameError(name, value, valid)
     if accumulate < 1:
         raise ValueError(f"accumulate is a number of parts, 1 or more; it is {accumulate}.")
-    if save_every is not None and save_every < 0:
+    if save_every is not None and not 0 <= save_every < math.inf:
         raise ValueError(f"save_every is a number of seconds, 0 or more; it is {save_every}.")
     return Means(
         device=team.device or usable_device(device),

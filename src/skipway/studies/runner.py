@@ -18,6 +18,7 @@ from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
 from skipway.integrity import read_run, read_study
+from skipway.limits import workers as most_workers
 from skipway.registry import Spec, UnknownNameError
 from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json
 from skipway.studies.choose import choose, score_on_test
@@ -211,8 +212,8 @@ def _plan(
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
     device = joined.device(device) if joined else usable_device(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more; it is {workers}.")
+    for sentence in most_workers(cores()).problems("workers", workers):
+        raise ValueError(sentence)
     crew: Crew
     if joined:
         workers, threads, crew = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined

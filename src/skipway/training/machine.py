@@ -7,11 +7,14 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import skipway
+
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def cores() -> int:
@@ -48,6 +51,13 @@ def environment(device: str) -> dict[str, Any]:
         "processor": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
         "cores": cores(),
     }
+
+
+def memory_bytes() -> int:
+    """All of this machine's memory, used or free; where a container has less, what that has."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    told = [path.read_text().strip() for path in _CONTAINER_LIMITS if path.is_file()]
+    return min([whole, *(int(limit) for limit in told if limit.isdecimal())])
 
 
 @contextmanager
