@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from skipway.digests import why_other
-from skipway.records import DONE_METRICS, FINISHED, RUN_FIELDS, STUDY_FIELDS, problem
+from skipway.records import DONE_METRICS, FINISHED, RESUMED_CHOICES, RUN_FIELDS, STUDY_FIELDS, problem
 from skipway.rundir import (
     CHECKPOINT,
     METRICS,
@@ -166,12 +166,14 @@ def _misplaced(run: Run, info: Json) -> str | None:
 
 def _contradiction(info: Json, cell: Mapping[str, Any] | None) -> str | None:
     """Where run.json contradicts itself, or the cell that it should be a training of."""
-    for about, wanted in (("its identity", info["identity"]), ("its study", cell or {})):
+    net = info["identity"].get("net")
+    told = {**info["identity"], **(net if isinstance(net, dict) else {})}
+    for about, wanted in (("its identity", told), ("its study", cell or {})):
         for key, value in info["cell"].items():
             if key in wanted and wanted[key] != value:
                 return f"its cell has the {key.replace('_', ' ')} {value}, and {about} says {wanted[key]}"
     if info["status"] not in FINISHED:
-        return None
+        return problem(info["choices"], RESUMED_CHOICES, "choices")
     if missing := [name for name in FILES if name not in info.get("files", {})]:
         return f"it says {info['status']}, and has no digest of {missing[0]}"
     return problem(info["metrics"], DONE_METRICS, "metrics") if info["status"] == "done" else None

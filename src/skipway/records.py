@@ -68,7 +68,7 @@ RUN_FIELDS: Shape = {
     "identity": {},
     "config": {},
     "environment": {},
-    "choices": {"threads?": THREADS, "accumulate?": COUNT, "recompute?": FLAG, "bfloat16?": FLAG},
+    "choices": {},
     "files?": {"*": {"sha256": SHA256, "bytes": WHOLE}},
 }
 STUDY_FIELDS: Shape = {
@@ -87,6 +87,7 @@ STUDY_FIELDS: Shape = {
     "started?": or_null(TEXT),
     "ended?": or_null(TEXT),
 }
+RESUMED_CHOICES: Shape = {"threads": THREADS, "accumulate": COUNT, "recompute": FLAG, "bfloat16": FLAG}
 DONE_METRICS: Shape = {"train_loss": NUMBER, "validation_loss": NUMBER}
 METRIC_ROW: Shape = {"step": WHOLE, "*": or_null(NUMBER)}
 

@@ -171,7 +171,7 @@ def read_sealed(path: Path) -> Json:
         DamagedError: if it is not what was written, or was written in another format than `FORMAT`.
     """
     if not path.is_file():
-        raise DamagedError(path, "it is not a file" if os.path.lexists(path) else "it is missing")
+        raise DamagedError(path, "it is not a file" if path.exists() else "it is missing")
     try:
         content = read_json(path)
         digest = content.pop("digest", None)

@@ -67,12 +67,13 @@ def _print(examined: Examined) -> None:
     console.print(f"{examined.path} ({runs}): {said}", soft_wrap=True)
     if examined.whole:
         return
-    table = Table("file", "state", "why", box=None, header_style="bold", pad_edge=False)
+    table = Table("file", "why", box=None, header_style="bold", pad_edge=False)
     table.columns[0].overflow = "fold"
-    for part in (*examined.of("damaged"), *examined.of("missing")):
-        reasons = [(error.path, error.reason) for error in part.damage]
-        for path, reason in reasons or [(part.path, "its study was done, and started again makes it anew")]:
-            table.add_row(str(path.relative_to(examined.path)), part.state, reason)
+    for part in examined.of("damaged"):
+        for error in part.damage:
+            table.add_row(str(error.path.relative_to(examined.path)), error.reason)
+    for part in examined.of("missing"):
+        table.add_row(str(part.path.relative_to(examined.path)), "it is missing; study.json says that all are done")
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(command.settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    before = read_study(Study(out))["config"] if (out / STUDY).exists() else None
+    before = read_study(Study(out))["config"] if os.path.lexists(out / STUDY) else None
     try:
         with follow() as watch:
             study = run_study(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -83,7 +84,10 @@ def query(sql: str, root: str | os.PathLike[str]) -> tuple[list[str], list[tuple
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        views = _views(connection, [_read_whole(row, sql) for row in runs(root)])
+        rows = [_read_whole(row, sql) for row in runs(root)]
+        for damaged in (row for row in rows if row["status"] == "damaged"):
+            logging.getLogger("skipway").warning("left out: %s is damaged: %s", damaged["path"], damaged["reason"])
+        views = _views(connection, rows)
         try:
             statements = duckdb.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:

@@ -152,7 +152,7 @@ class _Record:
 
     def __init__(self, plan: _Plan, command: str | None) -> None:
         self._plan, self._began = plan, time.perf_counter()
-        before = read_study(plan.study) if (plan.study.path / STUDY).exists() else {}
+        before = read_study(plan.study) if os.path.lexists(plan.study.path / STUDY) else {}
         same = before.get("config") == _as_json(plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
         self._status = "running"
