@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shlex
 import shutil
@@ -79,7 +80,7 @@ def test_a_file_that_another_program_wrote_is_refused_by_who_reads_it(name, file
 
 def test_a_whole_study_is_whole(study):
     status, said = ask("check", study)
-    assert (status, said) == (DONE, f"{study} (study.json and runs): 3 whole")
+    assert (status, said) == (DONE, f"{study} (study.json and 2 runs): 3 whole")
     assert ask("mend", study) == (DONE, said)
     assert not list(study.rglob(ASIDE))
 
@@ -91,12 +92,13 @@ def test_a_mended_study_started_again_is_whole_and_computes_only_what_was_damage
     status, said = ask("mend", study)
     assert status == FAILED
     assert f"Set aside: {path.parent.parent / ASIDE / path.parent.name}" in said
-    assert (command := f"skipway study --config {study}/study.json --out {study}") in said
+    command = f"skipway study --config {study}/study.json --out {study}"
+    assert command in said
     status, said = ask("check", study)
     assert "1 missing" in said
     assert command in said
     run_study(parse(command.split()[2:]).settings, study)
-    assert ask("check", study) == (DONE, f"{study} (study.json and runs): 3 whole")
+    assert ask("check", study) == (DONE, f"{study} (study.json and 2 runs): 3 whole")
     assert {folder: (folder / RUN).read_bytes() for folder in kept} == kept
 
 
@@ -154,6 +156,15 @@ def test_a_run_whose_run_json_is_gone_does_not_keep_its_place_for_ever(study):
     assert "run.json is damaged: it is missing" in ask("study", study)[1]
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("file", [RUN, METRICS, WEIGHTS])
+def test_a_file_that_may_not_be_read_is_told(file, study):
+    victim(study, file).chmod(0)
+    status, said = ask("check", study)
+    assert status == FAILED
+    assert "it cannot be read: Permission denied" in said
+
+
 def test_check_of_nothing_is_wrong_usage(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
         status, said = run("check", str(place))
@@ -166,7 +177,7 @@ def test_a_folder_above_is_checked_study_by_study(study):
     cut(victim(other, PROBES))
     found = {examined.path: examined.whole for examined in examine(study.parent)}
     assert found == {study: True, other: False}
-    assert run("check", str(victim(study, RUN).parent)) == (DONE, f"{victim(study, RUN).parent} (run): 1 whole")
+    assert run("check", str(victim(study, RUN).parent)) == (DONE, f"{victim(study, RUN).parent} (a run): 1 whole")
 
 
 def test_one_damaged_run_is_a_row_among_the_others(study):

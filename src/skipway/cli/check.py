@@ -60,11 +60,14 @@ def _print(examined: Examined) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from skipway.report.numbers import counted
+
     console = Console(width=_WIDTH, markup=False, highlight=False)
     counts = {state: len(examined.of(state)) for state in ("whole", "unfinished", "damaged", "missing")}
-    runs = "run" if examined.path == examined.parts[0].path else "study.json and runs"
+    others = counted(len(examined.parts) - 1, "run")
+    what = "a run" if examined.path == examined.parts[0].path else f"{STUDY} and {others}"
     said = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-    console.print(f"{examined.path} ({runs}): {said}", soft_wrap=True)
+    console.print(f"{examined.path} ({what}): {said}", soft_wrap=True)
     if examined.whole:
         return
     table = Table("file", "why", box=None, header_style="bold", pad_edge=False)
