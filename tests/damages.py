@@ -168,8 +168,6 @@ _JSON: list[tuple[str, Callable[[Path], None], str]] = [
     ("a number of 5,000 digits", replaced("{", '{"more": ' + "9" * 5000 + ","), "not readable as JSON"),
     ("nested 100,000 deep", write(b"[" * 100_000), "it is nested too deeply"),
     ("a directory", as_directory, "it is not a file"),
-    ("a link to nowhere", as_link("nowhere"), "it is missing"),
-    ("a link to an endless device", as_link("/dev/zero"), "it is not a file"),
     ("a pipe", as_pipe, "it is not a file"),
     ("a terabyte", sparse, "bytes, and up to 268,435,456 are read"),
     ("another word, by hand", replaced("digits", "digit2"), BY_DIGEST),
@@ -210,6 +208,7 @@ _RUN: list[tuple[str, Callable[[Path], None], str]] = [
     ("a digest that is none", forged("files", WEIGHTS, to="x"), "files.model.safetensors must be an object"),
     ("that of another run", other_runs(RUN), "it is that of the run"),
 ]
+_LINK = "it is a symbolic link, and none is followed"
 _STUDY: list[tuple[str, Callable[[Path], None], str]] = [
     *_JSON,
     ("no cells", without("cells"), "it has no cells"),
@@ -226,6 +225,9 @@ _STUDY: list[tuple[str, Callable[[Path], None], str]] = [
 KINDS: list[Kind] = [
     *(Kind(name, RUN, damage, told) for name, damage, told in _RUN),
     *(Kind(name, STUDY, damage, told, ("runs", "sql")) for name, damage, told in _STUDY),
+    *(Kind("a link to nowhere", file, as_link("nowhere"), _LINK, ("study",)) for file in (RUN, METRICS, WEIGHTS)),
+    Kind("a link to an endless device", RUN, as_link("/dev/zero"), _LINK, ("study",)),
+    Kind("a link to a file elsewhere", STUDY, as_link("/etc/hostname"), _LINK, ("study", "runs", "sql")),
     Kind("missing", METRICS, Path.unlink, "it is missing"),
     Kind("empty", METRICS, write(b""), BY_SIZE),
     Kind("cut in the middle", METRICS, cut, BY_SIZE),
@@ -237,7 +239,7 @@ KINDS: list[Kind] = [
     Kind("empty", PROBES, write(b""), BY_SIZE),
     Kind("cut in the middle", PROBES, cut, BY_SIZE),
     Kind("text", PROBES, write(b"not parquet"), BY_SIZE),
-    Kind("a link to nowhere", PROBES, as_link("nowhere"), "it is missing"),
+    Kind("a link to nowhere", PROBES, as_link("nowhere"), _LINK, ("study",)),
     Kind("one bit", PROBES, flip, BY_DIGEST, _UNREAD),
     Kind("missing", WEIGHTS, Path.unlink, "it is missing"),
     Kind("empty", WEIGHTS, write(b""), BY_SIZE),

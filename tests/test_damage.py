@@ -128,7 +128,7 @@ def test_a_study_that_is_running_is_not_mended(study):
     with filelock.FileLock(study / ".lock"):
         status, said = ask("mend", study)
     assert status == WRONG_USAGE
-    assert "another process is running the study" in said
+    assert "another process is at work" in said
     assert victim(study, WEIGHTS).exists()
 
 

@@ -25,8 +25,8 @@ def why_other(path: Path, written: Fingerprint, *, thorough: bool) -> str | None
         written: its fingerprint.
         thorough: read all of it; else its size decides.
     """
-    if not path.is_file():
-        return "it is not a file" if path.exists() else "it is missing"
+    if reason := why_no_file(path):
+        return reason
     try:
         size = path.stat().st_size
         if size != written["bytes"]:
@@ -38,6 +38,15 @@ def why_other(path: Path, written: Fingerprint, *, thorough: bool) -> str | None
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return None
+
+
+def why_no_file(path: Path) -> str | None:
+    """Why there is no file of its own to read at a path; None if there is one."""
+    if path.is_symlink():
+        return "it is a symbolic link, and none is followed"
+    if path.is_file():
+        return None
+    return "it is not a file" if path.exists() else "it is missing"
 
 
 def json_digest(content: Mapping[str, Any]) -> str:

@@ -42,21 +42,32 @@ def read_study(study: Study) -> Json:
     return info
 
 
-def read_run(run: Run, cell: Mapping[str, Any] | None = None) -> Json:
-    """The content of run.json, after all that can be checked without reading the files beside it.
-
-    Args:
-        run: finished or not.
-        cell: what it must be a training of: gate, depth, learning_rate and seed, and whatever else.
+def read_run(run: Run) -> Json:
+    """The content of run.json of a run, finished or not, after all checks that read none of the files beside it.
 
     Raises:
         DamagedError: for the first thing that is damaged.
     """
-    info = _read_record(run, cell)
+    info = _read_record(run)
     for name in FILES if info["status"] in FINISHED else ():
         if reason := why_other(run.path / name, info["files"][name], thorough=False):
             raise DamagedError(run.path / name, reason)
     return info
+
+
+def check_cell(run: Run, info: Json, cell: Mapping[str, Any]) -> None:
+    """Hold a run to the cell that its study has it for.
+
+    Args:
+        run: the run.
+        info: the content of its run.json.
+        cell: gate, depth, learning_rate and seed, and whatever else.
+
+    Raises:
+        DamagedError: if it is a training of another cell.
+    """
+    if wrong := _difference(info["cell"], cell, "its study"):
+        raise DamagedError(run.path / RUN, wrong)
 
 
 def run_folders(root: Path) -> Iterator[Path]:
@@ -137,7 +148,8 @@ def _examine_study(study: Study) -> Examined:
 
 def _examine_run(run: Run, cell: Mapping[str, Any] | None = None) -> Part:
     try:
-        info = _read_record(run, cell)
+        info = _read_record(run)
+        check_cell(run, info, cell or {})
     except DamagedError as error:
         return Part(run.path, "damaged", [error])
     if info["status"] not in FINISHED:
@@ -147,9 +159,9 @@ def _examine_run(run: Run, cell: Mapping[str, Any] | None = None) -> Part:
     return Part(run.path, "damaged" if damage else "whole", damage)
 
 
-def _read_record(run: Run, cell: Mapping[str, Any] | None) -> Json:
+def _read_record(run: Run) -> Json:
     info = run.info()
-    wrong = problem(info, RUN_FIELDS) or _misplaced(run, info) or _contradiction(info, cell)
+    wrong = problem(info, RUN_FIELDS) or _misplaced(run, info) or _contradiction(info)
     if wrong:
         raise DamagedError(run.path / RUN, wrong)
     return info
@@ -164,16 +176,21 @@ def _misplaced(run: Run, info: Json) -> str | None:
     return None
 
 
-def _contradiction(info: Json, cell: Mapping[str, Any] | None) -> str | None:
-    """Where run.json contradicts itself, or the cell that it should be a training of."""
+def _contradiction(info: Json) -> str | None:
+    """Where run.json contradicts itself."""
     net = info["identity"].get("net")
     told = {**info["identity"], **(net if isinstance(net, dict) else {})}
-    for about, wanted in (("its identity", told), ("its study", cell or {})):
-        for key, value in info["cell"].items():
-            if key in wanted and wanted[key] != value:
-                return f"its cell has the {key.replace('_', ' ')} {value}, and {about} says {wanted[key]}"
+    if wrong := _difference(info["cell"], told, "its identity"):
+        return wrong
     if info["status"] not in FINISHED:
         return problem(info["choices"], RESUMED_CHOICES, "choices")
     if missing := [name for name in FILES if name not in info.get("files", {})]:
         return f"it says {info['status']}, and has no digest of {missing[0]}"
     return problem(info["metrics"], DONE_METRICS, "metrics") if info["status"] == "done" else None
+
+
+def _difference(cell: Json, told: Mapping[str, Any], by: str) -> str | None:
+    for key, value in cell.items():
+        if key in told and told[key] != value:
+            return f"its cell has the {key.replace('_', ' ')} {value}, and {by} says {told[key]}"
+    return None

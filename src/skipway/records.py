@@ -69,6 +69,7 @@ RUN_FIELDS: Shape = {
     "config": {},
     "environment": {},
     "choices": {},
+    "computed?": {},
     "files?": {"*": {"sha256": SHA256, "bytes": WHOLE}},
 }
 STUDY_FIELDS: Shape = {

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from skipway.digests import fingerprint, json_digest, why_other
+from skipway.digests import fingerprint, json_digest, why_no_file, why_other
 from skipway.records import METRIC_ROW, problem
 
 FORMAT = 2
@@ -170,8 +170,8 @@ def read_sealed(path: Path) -> Json:
     Raises:
         DamagedError: if it is not what was written, or was written in another format than `FORMAT`.
     """
-    if not path.is_file():
-        raise DamagedError(path, "it is not a file" if path.exists() else "it is missing")
+    if reason := why_no_file(path):
+        raise DamagedError(path, reason)
     try:
         content = read_json(path)
         digest = content.pop("digest", None)
@@ -279,7 +279,7 @@ class Run:
         """
         path = self.path / name
         written = self.info().get("files", {}).get(name)
-        reason = why_other(path, written, thorough=True) if written else None if path.is_file() else "it is missing"
+        reason = why_other(path, written, thorough=True) if written else why_no_file(path)
         if reason:
             raise DamagedError(path, reason)
         return path

@@ -91,17 +91,14 @@ def _mend(examined: Examined) -> dict[Path, Path]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a study's lock, if it is one."""
+    """Nobody else works in a study or a run meanwhile."""
     import filelock
 
-    if not (folder / STUDY).exists():
-        yield
-        return
-    lock = filelock.FileLock(folder / ".lock")
+    lock = filelock.FileLock(home_of(folder) / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise ValueError(f"another process is running the study in {folder}: wait for it, then mend.") from None
+        raise ValueError(f"another process is at work in {folder}: wait for it, then mend.") from None
     try:
         yield
     finally:

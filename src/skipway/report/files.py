@@ -5,10 +5,22 @@ Each raises `skipway.rundir.DamagedError`, whose message names the file, the rea
 
 from __future__ import annotations
 
-from skipway.integrity import read_run as run_info
-from skipway.integrity import read_study as study_info
-from skipway.rundir import Run
+from collections.abc import Mapping
+from typing import Any
+
+from skipway.integrity import check_cell, read_run, read_study
+from skipway.rundir import Json, Run, Study
 
 run_metrics, run_probes = Run.metrics, Run.probes
 
-__all__ = ["run_info", "run_metrics", "run_probes", "study_info"]
+
+def study_info(study: Study) -> Json:
+    """The content of study.json."""
+    return read_study(study)
+
+
+def run_info(run: Run, cell: Mapping[str, Any] | None = None) -> Json:
+    """The content of run.json; of a study's run, held to the cell that study.json has it for."""
+    info = read_run(run)
+    check_cell(run, info, cell or {})
+    return info

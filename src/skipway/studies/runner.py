@@ -17,7 +17,7 @@ import torch
 from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.splits import Data
 from skipway.gates import GATES
-from skipway.integrity import read_run, read_study
+from skipway.integrity import check_cell, read_run, read_study
 from skipway.limits import workers as most_workers
 from skipway.registry import Spec, UnknownNameError
 from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json
@@ -118,7 +118,7 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
         study.recover()
         for cell, own in plan.ids.items():
             if study.has(own):
-                read_run(study.run(own), cell.to_dict())
+                check_cell(study.run(own), read_run(study.run(own)), cell.to_dict())
         missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
         watch.on_plan(study, plan.config, plan.data, plan.stacks, plan.workers)
         for stack in plan.stacks:
