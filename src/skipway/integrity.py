@@ -56,18 +56,18 @@ def read_run(run: Run) -> Json:
 
 
 def check_cell(run: Run, info: Json, cell: Mapping[str, Any]) -> None:
-    """Hold a run to the cell that its study has it for.
+    """Hold what study.json says of a run to what the run says of itself.
 
     Args:
-        run: the run.
-        info: the content of its run.json.
-        cell: gate, depth, learning_rate and seed, and whatever else.
+        run: a run of a study.
+        info: the content of its run.json, whose cell agrees with its identity, and that with its id.
+        cell: of study.json: gate, depth, learning_rate and seed, and whatever else.
 
     Raises:
-        DamagedError: if it is a training of another cell.
+        DamagedError: if study.json has it for another cell.
     """
-    if wrong := _difference(info["cell"], cell, "its study"):
-        raise DamagedError(run.path / RUN, wrong)
+    if difference := _difference(cell, info["cell"]):
+        raise DamagedError(home_of(run.path) / STUDY, f"it has for the run {run.id} {difference} in its run.json")
 
 
 def run_folders(root: Path) -> Iterator[Path]:
@@ -133,23 +133,24 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _examine_study(study: Study) -> Examined:
-    cells: dict[str, Json] = {}
+    names = sorted(path.name for path in (study.path / RUNS).glob("[!.]*"))
+    runs = [_examine_run(study.run(name)) for name in names]
     try:
         info = read_study(study)
         cells = {cell["id"]: cell for cell in info["cells"]}
-        parts = [Part(study.path / STUDY, "whole")]
-        absent: Literal["missing", "unfinished"] = "missing" if info["status"] == "done" else "unfinished"
-        parts += [Part(study.run(own).path, absent) for own in cells if not study.has(own)]
+        for part in runs:
+            if part.state != "damaged" and part.path.name in cells:
+                check_cell(Run(part.path), Run(part.path).info(), cells[part.path.name])
     except DamagedError as error:
-        parts = [Part(study.path / STUDY, "damaged", [error])]
-    names = sorted(path.name for path in (study.path / RUNS).glob("[!.]*"))
-    return Examined(study.path, [*parts, *(_examine_run(study.run(name), cells.get(name)) for name in names)])
+        return Examined(study.path, [Part(study.path / STUDY, "damaged", [error]), *runs])
+    absent: Literal["missing", "unfinished"] = "missing" if info["status"] == "done" else "unfinished"
+    others = [Part(study.run(own).path, absent) for own in cells if not study.has(own)]
+    return Examined(study.path, [Part(study.path / STUDY, "whole"), *others, *runs])
 
 
-def _examine_run(run: Run, cell: Mapping[str, Any] | None = None) -> Part:
+def _examine_run(run: Run) -> Part:
     try:
         info = _read_record(run)
-        check_cell(run, info, cell or {})
     except DamagedError as error:
         return Part(run.path, "damaged", [error])
     if info["status"] not in FINISHED:
@@ -180,8 +181,8 @@ def _contradiction(info: Json) -> str | None:
     """Where run.json contradicts itself."""
     net = info["identity"].get("net")
     told = {**info["identity"], **(net if isinstance(net, dict) else {})}
-    if wrong := _difference(info["cell"], told, "its identity"):
-        return wrong
+    if difference := _difference(info["cell"], told):
+        return f"its cell has {difference} in its identity"
     if info["status"] not in FINISHED:
         return problem(info["choices"], RESUMED_CHOICES, "choices")
     if missing := [name for name in FILES if name not in info.get("files", {})]:
@@ -189,8 +190,9 @@ def _contradiction(info: Json) -> str | None:
     return problem(info["metrics"], DONE_METRICS, "metrics") if info["status"] == "done" else None
 
 
-def _difference(cell: Json, told: Mapping[str, Any], by: str) -> str | None:
+def _difference(cell: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:
+    """The first field in which they differ: ``the depth 4, which is 3``."""
     for key, value in cell.items():
         if key in told and told[key] != value:
-            return f"its cell has the {key.replace('_', ' ')} {value}, and {by} says {told[key]}"
+            return f"the {key.replace('_', ' ')} {value}, which is {told[key]}"
     return None

@@ -20,7 +20,7 @@ def study_info(study: Study) -> Json:
 
 
 def run_info(run: Run, cell: Mapping[str, Any] | None = None) -> Json:
-    """The content of run.json; of a study's run, held to the cell that study.json has it for."""
+    """The content of run.json; of a study's run, with the cell that study.json has it for, which must agree."""
     info = read_run(run)
     check_cell(run, info, cell or {})
     return info
