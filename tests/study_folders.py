@@ -6,7 +6,7 @@ import math
 import random
 from pathlib import Path
 
-from skipway.rundir import RunContent, Study, run_id
+from skipway.rundir import FORMAT, RunContent, Study, run_id
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 STEPS = range(20, 301, 20)
@@ -76,7 +76,7 @@ def made(
     ]
     study.write(
         {
-            "format": 1,
+            "format": FORMAT,
             "name": "digits-dense",
             "status": "interrupted" if missing else "done",
             "command": f"skipway study --data digits --gates {' '.join(gates)}",
@@ -196,7 +196,7 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
                     "settings": {},
                 },
                 "metrics": metrics,
-                "identity": {"data": "d1617"},
+                "identity": {key: cell[key] for key in cell if key != "id"},
                 "config": {"steps": 300},
                 "environment": {"torch": "2.13.0"},
                 "choices": {},

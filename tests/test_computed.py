@@ -13,7 +13,7 @@ from skipway.fitting.definitions import packed
 from skipway.report.computed import differences, note
 from skipway.report.summary import summarise
 from skipway.report.table import markdown
-from skipway.rundir import RunContent, Study, write_json
+from skipway.rundir import RunContent, Study, write_sealed
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, checked, identity, stacks_of
 from skipway.studies.runner import _parts
@@ -89,7 +89,7 @@ def test_a_table_says_where_its_rows_were_computed_in_different_ways(tmp_path):
     study = made(tmp_path, gates=("plain",), depths=(5,), rates=(0.1,), seeds=(0, 1))
     assert "computed in different ways" not in markdown(summarise(study))
     for run, threads in zip(study.runs(), (1, 2), strict=True):
-        write_json(run.path / "run.json", {**run.info(), "computed": {**WAY, "threads": threads}})
+        write_sealed(run.path / "run.json", {**run.info(), "computed": {**WAY, "threads": threads}})
     assert "computed in different ways (threads: " in markdown(summarise(study))
 
 

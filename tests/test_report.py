@@ -316,17 +316,18 @@ def test_a_damaged_run_is_named_with_the_way_out(tmp_path, name, content):
     with pytest.raises(ValueError) as error:
         write(damaged)
     assert str(error.value).startswith(f"{run.path / name} is damaged: ")
-    assert f"delete that run's directory, {run.path}, and start the study again" in str(error.value)
+    assert f"`skipway check {damaged.path} --mend` sets it aside" in str(error.value)
 
 
 def test_a_damaged_study_is_named_with_the_way_out(tmp_path):
     damaged = made(tmp_path, gates=("plain",), depths=(5,), rates=[0.1])
     (tmp_path / "study.json").write_text("{")
-    with pytest.raises(ValueError, match="study.json is damaged: .* delete that file and start the study again"):
+    with pytest.raises(ValueError, match="study.json is damaged: .* not readable as JSON.* --mend` sets it aside"):
         summarise(damaged)
     (next(damaged.runs()).path / "run.json").write_text("[]")
-    with pytest.raises(ValueError, match="run.json is damaged: holds a list.* delete that run's directory"):
-        runs(tmp_path)
+    row, *others = runs(tmp_path)
+    assert {other["status"] for other in others} == {"done"}
+    assert (row["status"], row["reason"]) == ("damaged", "run.json: holds a list, not a JSON object")
 
 
 def test_a_short_study_on_cifar_shows_degradation(tmp_path):

@@ -13,12 +13,14 @@ from types import FrameType
 import skipway
 from skipway.cli.tell import say, tell, telling_warnings
 from skipway.registry import UnknownNameError
+from skipway.rundir import DamagedError
 
 COMMANDS: dict[str, str] = {
     "study": "gates x depths x learning rates x seeds on a data set: table, verdict, report",
     "train": "one net on your data, from scratch or from given weights; it can always go on",
     "report": "rebuild a study's report from its files",
     "runs": "list runs, or query all of them with SQL",
+    "check": "whether every file is what was written; set aside what is not",
     "nets": "the nets that exist, and how their depths count",
     "gates": "the gate rules that exist, and their settings",
 }
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
         tell(f"skipway: {error}")
-        return WRONG_USAGE
+        return FAILED if isinstance(error, DamagedError) else WRONG_USAGE
     except OSError as error:
         tell(f"skipway: {error}")
         return FAILED

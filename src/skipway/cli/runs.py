@@ -14,7 +14,7 @@ from skipway.report.printable import printable
 
 _LIST = """
     select study, run, gate, depth, learning_rate, seed,
-        status, train_loss, validation_loss, validation_error, test_error
+        status, train_loss, validation_loss, validation_error, test_error, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,9 @@ import tyro
 
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
+from skipway.integrity import read_study
 from skipway.registry import Spec
-from skipway.rundir import STUDY, read_json
+from skipway.rundir import STUDY, Study
 from skipway.studies.config import StudyConfig
 
 
@@ -62,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(command.settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    before = read_json(out / STUDY)["config"] if (out / STUDY).is_file() else None
+    before = read_study(Study(out))["config"] if os.path.lexists(out / STUDY) else None
     try:
         with follow() as watch:
             study = run_study(

@@ -12,6 +12,7 @@ from skipway.data.augment import make_augmentations
 from skipway.data.preprocess import check_kind
 from skipway.data.sources import load
 from skipway.data.splits import Data
+from skipway.fitting.advice import check_width
 from skipway.fitting.config import TrainConfig
 from skipway.fitting.definitions import definitions
 from skipway.fitting.identity import identity
@@ -65,8 +66,10 @@ def plan(config: TrainConfig, *, bfloat16: bool = False) -> Plan:
             f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
             "give at most that."
         )
+    recipe.total_steps(len(data.train))  # says so if they are too many
     for augmentation in make_augmentations(recipe.augment):
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
+    check_width(lambda width: _build(replace(config, width=width), data), width=config.width, depth=_depth(config))
     net = _build(config, data)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
     return Plan(config, data, net, _identity(config, data, bfloat16), notes)
@@ -96,6 +99,10 @@ def checked(config: TrainConfig) -> TrainConfig:
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
     return replace(config, net=net, gate=gate, recipe=recipe)
+
+
+def _depth(config: TrainConfig) -> int:
+    return parse_name(Spec.parse(config.net).name)[1].depth
 
 
 def _build(config: TrainConfig, data: Data) -> SkipNet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,20 +17,23 @@ from skipway.fitting.config import TrainConfig
 from skipway.fitting.failure import told
 from skipway.fitting.fit import Fit, Means, describe, fit_nets, scores_on, status
 from skipway.fitting.plan import Plan, plan
+from skipway.integrity import read_run
 from skipway.nets.weights import weights_bytes
+from skipway.records import FINISHED
 from skipway.registry import UnknownNameError
 from skipway.rundir import (
     CHECKPOINT,
     FORMAT,
     RUN,
+    WEIGHTS,
+    DamagedError,
     Json,
     Run,
     RunContent,
-    read_json,
     refuse_links,
-    write_json,
     write_metrics,
     write_run,
+    write_sealed,
 )
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -39,7 +43,6 @@ from skipway.training.replicas import Single
 from skipway.training.saving import Stopped, stopping_tidily
 from skipway.training.team import ALONE, Team
 
-FINISHED = ("done", "diverged")
 MEMORY, PRECISION = ("store", "recompute"), ("float32", "bfloat16")
 
 
@@ -120,7 +123,7 @@ def usual_means(
             raise UnknownNameError(name, value, valid)
     if accumulate < 1:
         raise ValueError(f"accumulate is a number of parts, 1 or more; it is {accumulate}.")
-    if save_every is not None and save_every < 0:
+    if save_every is not None and not 0 <= save_every < math.inf:
         raise ValueError(f"save_every is a number of seconds, 0 or more; it is {save_every}.")
     return Means(
         device=team.device or usable_device(device),
@@ -137,17 +140,17 @@ def resume_config(folder: Path) -> TrainConfig:
     Raises:
         ValueError: if there is none.
     """
-    if not (folder / RUN).is_file():
+    if not os.path.lexists(folder / RUN):
         raise ValueError(f"{folder} holds no {RUN}: give the directory of a run that `skipway train` began.")
-    info = read_json(folder / RUN)
-    if not isinstance(info.get("config"), dict) or "net" not in info["config"]:
+    info = read_run(Run(folder))
+    if "net" not in info["config"]:
         raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
     return TrainConfig.from_dict(info["config"])
 
 
 def resume_precision(folder: Path) -> str:
     """The precision that a run was begun with, in a folder that `resume_config` has read: one of `PRECISION`."""
-    return PRECISION[read_json(folder / RUN).get("choices", {}).get("bfloat16", False)]
+    return PRECISION[Run(folder).info().get("choices", {}).get("bfloat16", False)]
 
 
 def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
@@ -169,12 +172,14 @@ def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
 
 def _found(folder: Path, planned: Plan) -> Json:
     """What the directory says of this training; empty where it is not begun."""
-    if not (folder / RUN).is_file():
+    if not os.path.lexists(folder / RUN):
+        if os.path.lexists(folder / WEIGHTS):  # they are written last but run.json, which was there before
+            raise DamagedError(folder / RUN, f"it is missing, and {WEIGHTS} is there")
         return {}
-    info = read_json(folder / RUN)
-    if info.get("id") != planned.id:
+    info = read_run(Run(folder))
+    if info["id"] != planned.id:
         raise ValueError(
-            f"{folder} holds another training ({info.get('id')}; this one is {planned.id}): give this one a directory "
+            f"{folder} holds another training ({info['id']}; this one is {planned.id}): give this one a directory "
             "of its own with --out, or leave --out away."
         )
     return info
@@ -221,7 +226,7 @@ class _Record(Hook):
     def write(self, status: str, reason: str | None = None) -> None:
         """Say how it stands."""
         if self._writes:
-            write_json(
+            write_sealed(
                 self._folder / RUN,
                 {"format": FORMAT, "id": self._plan.id, **self._about(status, reason, {})},
             )

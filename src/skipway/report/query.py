@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from skipway.integrity import run_folders
+from skipway.records import FINISHED
 from skipway.report.answer import Answer, answer
 from skipway.report.files import run_info
-from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, RUN, STUDY, Json, Run
+from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, STUDY, DamagedError, Json, Run, home_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,16 +56,16 @@ _CELL = ("study", "run", "gate", "depth", "learning_rate", "seed")
 
 
 def runs(root: str | os.PathLike[str]) -> list[Json]:
-    """All finished runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
+    """All runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
 
-    Errors are fractions.
+    Errors are fractions. A damaged run has the status "damaged", the reason, and no numbers.
 
     Raises:
-        ValueError: if there is no such folder, or if a run.json is damaged.
+        ValueError: if there is no such folder.
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root} is not a folder: give a study's directory, or a folder with studies below it.")
-    return [_flat(folder) for folder in _folders(Path(root))]
+    return [_row(folder) for folder in run_folders(Path(root))]
 
 
 def query(sql: str, root: str | os.PathLike[str]) -> Answer:
@@ -83,7 +85,9 @@ def query(sql: str, root: str | os.PathLike[str]) -> Answer:
     Raises:
         ValueError: if the statement is not a SELECT, or if DuckDB refuses it; the message lists the tables.
     """
-    rows = runs(root)
+    rows = [_read_whole(row, sql) for row in runs(root)]
+    for damaged in (row for row in rows if row["status"] == "damaged"):
+        logging.getLogger("skipway").warning("left out: %s is damaged: %s", damaged["path"], damaged["reason"])
     try:
         return answer(sql, lambda connection: _fill(connection, rows, sql))
     except ValueError as error:
@@ -93,17 +97,34 @@ def query(sql: str, root: str | os.PathLike[str]) -> Answer:
         ) from error
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """Run directories, in order; not those that are still being written, whose places begin with a dot."""
-    for path, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if RUN in files:
-            folders.clear()
-            yield Path(path)
+def _row(folder: Path) -> Json:
+    try:
+        return _flat(folder)
+    except DamagedError as error:
+        return _damaged(folder, error)
+
+
+def _read_whole(row: Json, sql: str) -> Json:
+    """A run's row; "damaged" if a file is that the query names, since DuckDB would give up all runs for it."""
+    run = Run(Path(row["path"]))
+    try:
+        if "metrics" in sql.lower() and (run.path / METRICS).is_file():
+            run.metrics()
+        if "probes" in sql.lower() and row["status"] in FINISHED:
+            run.probes()
+    except DamagedError as error:
+        return _damaged(run.path, error)
+    return row
+
+
+def _damaged(folder: Path, error: DamagedError) -> Json:
+    study = home_of(folder)
+    known = {"study": study.name if study != folder else None, "run": folder.name, "status": "damaged"}
+    known |= {"reason": f"{error.path.name}: {error.reason}", "path": str(folder)}
+    return {name: known.get(name) for name in RUN_COLUMNS}
 
 
 def _flat(folder: Path) -> Json:
-    _own(folder / RUN)
     info = run_info(Run(folder))
     net = info["net"]
     study = folder.parent.parent
@@ -153,7 +174,8 @@ def _renamed(column: str) -> str:
 
 def _source(rows: list[Json], name: str, columns: dict[str, str]) -> str:
     """A table expression over one file of every run, with the run's folder beside each row."""
-    files = [path for row in rows if (path := _own(Path(row["path"]) / name)).is_file() and path.stat().st_size]
+    whole = [Path(row["path"]) / name for row in rows if row["status"] != "damaged"]
+    files = [path for path in whole if path.is_file() and path.stat().st_size]
     if not files:
         empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
         return f"(SELECT {empty}, NULL::VARCHAR AS folder WHERE false)"
@@ -165,13 +187,6 @@ def _source(rows: list[Json], name: str, columns: dict[str, str]) -> str:
         reader = f"read_json([{listed}], format = 'newline_delimited', columns = {{{types}}}, filename = true)"
     cut = len(name) + 1
     return f"(SELECT *, left(filename, length(filename) - {cut}) AS folder FROM {reader})"
-
-
-def _own(path: Path) -> Path:
-    """A run's file, which is the run's own."""
-    if path.is_symlink():
-        raise ValueError(f"{path} is a symbolic link, and none in a run's directory is followed: put the file there.")
-    return path
 
 
 def _pattern(path: Path) -> str:

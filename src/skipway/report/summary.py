@@ -221,7 +221,8 @@ class _Part:
 
 def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures: Json) -> _Part:
     """One gate at one depth, from its runs on disk."""
-    runs = [(run, files.run_info(run)) for run in (study.run(cell["id"]) for cell in cells if study.has(cell["id"]))]
+    found = [(study.run(cell["id"]), cell) for cell in cells if study.has(cell["id"])]
+    runs = [(run, files.run_info(run, cell)) for run, cell in found]
     infos = [info for _, info in runs]
     sweep = series.sweep(infos, rates)
     trained = _at(runs, rates.get("training"))

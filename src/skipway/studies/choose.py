@@ -16,7 +16,7 @@ import torch
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.nets.weights import load_net
-from skipway.rundir import Json, Run, Study
+from skipway.rundir import WEIGHTS, Json, Run, Study
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
 from skipway.training.execution import choose_execution, prepare
@@ -73,7 +73,7 @@ def _here(device: str) -> str:
 
 
 def _test_scores(run: Run, data: Data, device: str) -> Json:
-    saved = load_net(run.weights)
+    saved = load_net(run.checked(WEIGHTS))
     prepare(saved.net.to(device), choose_execution(saved.net, data.shape, images=len(data.test)))
     scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess), device=device)
     return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}

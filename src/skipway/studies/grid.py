@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise, product
 
 import torch
@@ -12,10 +13,12 @@ import torch
 from skipway.data.augment import canonical as canonical_augmentation
 from skipway.data.preprocess import check_kind
 from skipway.data.splits import Data
+from skipway.fitting.advice import check_width
 from skipway.fitting.definitions import Definition, definitions
 from skipway.fitting.identity import identity as identity_of_training
 from skipway.gates import Site
 from skipway.gates import canonical as canonical_gate
+from skipway.limits import TRAININGS
 from skipway.nets.registry import build_body, check_body, check_depth
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips
@@ -66,6 +69,8 @@ def checked(config: StudyConfig) -> StudyConfig:
     """
     config = StudyConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
     problems = config.problems()
+    if config.trainings > TRAININGS.most:  # too many to look at each
+        raise ValueError("\n".join(problems))
     gates: list[str] = []
     for gate in config.gates:
         try:
@@ -140,12 +145,17 @@ def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
         )
 
 
+def _of_width(cell: Cell, config: StudyConfig, data: Data, width: int) -> SkipNet:
+    return build_cell(cell, replace(config, width=width), data)
+
+
 def stacks_of(config: StudyConfig, data: Data, device: torch.device) -> Iterator[CellStack]:
     """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
     steps = config.recipe.total_steps(len(data.train))
     cells = cells_of(config)
     for gate, depth in product(config.gates, config.depths):
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
+        check_width(partial(_of_width, group[0], config, data), width=config.width, depth=depth)
         net = build_cell(group[0], config, data)
         size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
         parameters = sum(p.numel() for p in net.parameters())

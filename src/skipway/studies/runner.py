@@ -17,8 +17,10 @@ import torch
 from skipway.data.augment import make_augmentations
 from skipway.data.splits import Data
 from skipway.fitting.definitions import packed
+from skipway.integrity import read_run, read_study
+from skipway.limits import workers as most_workers
 from skipway.registry import UnknownNameError
-from skipway.rundir import FORMAT, STUDY, Json, Study, read_json, refuse_links
+from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json, refuse_links
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
@@ -116,6 +118,9 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
     study = plan.study
     with _locked(study):
         study.recover()
+        for own in plan.ids.values():
+            if study.has(own):
+                read_run(study.run(own))
         stacks = [part for stack in plan.stacks for part in _parts(study, stack)]
         missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
         watch.on_plan(study, plan.config, plan.data, stacks, plan.workers)
@@ -164,8 +169,7 @@ class _Record:
 
     def __init__(self, plan: _Plan, command: str | None) -> None:
         self._plan, self._began = plan, time.perf_counter()
-        path = plan.study.path / STUDY
-        before = read_json(path) if path.is_file() else {}
+        before = read_study(plan.study) if os.path.lexists(plan.study.path / STUDY) else {}
         same = before.get("config") == _as_json(plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
         self._status = "running"
@@ -201,7 +205,11 @@ class _Record:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
         plan = self._plan
         chosen = choose(plan.study, plan.ids)
-        score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring, device=plan.device)
+        try:
+            score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring, device=plan.device)
+        except DamagedError:
+            self.write("failed", failures, chosen)
+            raise
         complete = all(plan.study.has(i) for i in plan.ids.values())
         status = "done" if complete else "failed" if self._status == "running" else self._status
         self.write(status, failures, chosen)
@@ -222,8 +230,8 @@ def _plan(
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
     device = joined.device(device) if joined else usable_device(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more; it is {workers}.")
+    for sentence in most_workers(cores()).problems("workers", workers):
+        raise ValueError(sentence)
     crew: Crew
     if joined:
         workers, threads, crew = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined

@@ -15,6 +15,8 @@ import torch
 
 import skipway
 
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
 
 def cores() -> int:
     """The processor cores that this process may use."""
@@ -51,6 +53,13 @@ def environment(device: str) -> dict[str, Any]:
         "model": _processor_model(),
         "cores": cores(),
     }
+
+
+def memory_bytes() -> int:
+    """All of this machine's memory, used or free; where a container has less, what that has."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    told = [path.read_text().strip() for path in _CONTAINER_LIMITS if path.is_file()]
+    return min([whole, *(int(limit) for limit in told if limit.isdecimal())])
 
 
 @cache

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
+from skipway.limits import EPOCHS, STEPS, WARMUP_STEPS
 from skipway.registry import Registry
 
 Optimizer = Literal["sgd", "adamw"]
@@ -77,15 +78,13 @@ class Recipe:
             (0 <= self.beta2 < 1, f"beta2 must be from 0 to below 1; it is {self.beta2}."),
             (not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0."),
             (not self.nesterov or self.optimizer == "sgd", "nesterov is a form of sgd; the optimizer is adamw."),
-            (self.weight_decay >= 0, f"weight_decay must be 0 or more; it is {self.weight_decay}."),
+            (0 <= self.weight_decay < math.inf, f"weight_decay must be a number from 0; it is {self.weight_decay}."),
             _one_of("decay_on", self.decay_on, get_args(Decayed)),
             (0 < self.bias_rate < math.inf, f"bias_rate must be a number above 0; it is {self.bias_rate}."),
             (self.batch_size >= 1, f"batch_size must be 1 or more; it is {self.batch_size}."),
             (self.steps is not None or self.epochs is not None, "give steps or epochs."),
-            (self.steps is None or self.steps >= 1, f"steps must be 1 or more; it is {self.steps}."),
-            (self.epochs is None or self.epochs > 0, f"epochs must be above 0; it is {self.epochs}."),
+            (self.epochs != 0, "epochs must be above 0; it is 0."),
             (0 < self.decay <= 1, f"decay must be above 0 and up to 1; it is {self.decay}."),
-            (self.warmup_steps >= 0, f"warmup_steps must be 0 or more; it is {self.warmup_steps}."),
             (
                 self.epochs is not None or self.steps is None or self.warmup_steps < max(1, self.steps),
                 f"warmup_steps must be below steps ({self.steps}), or it never ends; it is {self.warmup_steps}.",
@@ -95,18 +94,32 @@ class Recipe:
                 f"warmup_hold is a share of the learning rate, above 0 and up to 1; it is {self.warmup_hold}.",
             ),
             (self.warmup_hold is None or self.warmup_steps > 0, "warmup_hold needs warmup_steps above 0."),
-            (self.clip is None or self.clip > 0, f"clip must be above 0, or none; it is {self.clip}."),
+            (
+                self.clip is None or 0 < self.clip < math.inf,
+                f"clip must be a number above 0, or none; it is {self.clip}.",
+            ),
             (
                 all(0 < m < 1 for m in self.milestones) and list(self.milestones) == sorted(self.milestones),
                 f"milestones must rise between 0 and 1 (fractions of the training); they are {self.milestones}.",
             ),
         ]
-        return [sentence for holds, sentence in rules if not holds]
+        found = [sentence for holds, sentence in rules if not holds]
+        found += STEPS.problems("steps", self.steps)
+        found += EPOCHS.problems("epochs", self.epochs)
+        found += WARMUP_STEPS.problems("warmup_steps", self.warmup_steps)
+        return found
 
     def total_steps(self, samples: int) -> int:
-        """Optimizer steps in all, for a training split of so many samples."""
+        """Optimizer steps in all, for a training split of so many samples.
+
+        Raises:
+            ValueError: if they are more than `STEPS` allows.
+        """
         if self.epochs is not None:
-            return max(1, math.ceil(self.epochs * samples / self.batch_size))
+            steps = max(1, math.ceil(self.epochs * samples / self.batch_size))
+            for sentence in STEPS.problems(f"the steps of {self.epochs:,g} epochs", steps):
+                raise ValueError(sentence)
+            return steps
         assert self.steps is not None
         return self.steps
 
