@@ -117,7 +117,7 @@ class Log(Hook):
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         self.log.append((self.name, step, steps, list(rows)))
 
-    def on_end(self, net: Replicas) -> None:
+    def on_end(self, net: Replicas, step: int) -> None:
         self.log.append((self.name, "end", float(next(net.parameters()).detach().sum()), net.training))
 
 

@@ -58,6 +58,7 @@ def study(
 
     Raises:
         ValueError: if a setting or the data is not valid; the message says what would be.
+        BusyError: if another process is running this study; the message says which one.
     """
     default = default_config(body)
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
