@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def study(out: Path) -> None:
-    recipe = sw.Recipe(learning_rates=(0.1, 0.03), steps=1500)
+    recipe = sw.Recipe(learning_rates=(0.1, 0.03), steps=1000)
     sw.study("digits", gates=["saved-often"], depths=[6, 8, 10, 12], seeds=[0, 1], recipe=recipe, workers=2, out=out)
 
 
@@ -124,16 +125,17 @@ def checkpoints(out: Path) -> set[Path]:
 
 
 def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    if process.poll() is not None:
-        return []
-    return [child for child in psutil.Process(process.pid).children() if "popen_loky" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(process.pid).children() if process.poll() is None else ():
+        with suppress(psutil.NoSuchProcess):  # it has ended just now
+            found += [child] * ("popen_loky" in " ".join(child.cmdline()))
+    return found
 
 
 def runs(worker: psutil.Process) -> bool:
-    try:
+    with suppress(psutil.NoSuchProcess):
         return worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return False
 
 
 def contents(out: Path) -> dict[str, bytes]:

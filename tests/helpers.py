@@ -109,7 +109,11 @@ class StopsAt(Hook):
 
 def workers_of(parent: int) -> list[psutil.Process]:
     """The processes that train for a study's own."""
-    return [child for child in psutil.Process(parent).children() if "popen_loky" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended just now
+            found += [child] * ("popen_loky" in " ".join(child.cmdline()))
+    return found
 
 
 def left_after(seconds: float, processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -113,5 +113,9 @@ def test_a_stack_takes_up_the_state_of_its_own_cells_alone(tmp_path):
     with pytest.raises(ValueError, match="is the state of another training"):
         run_stack(task, tmp_path)
     shutil.rmtree(folder)
+    Checkpoints(folder, stack.ids).save(2, STATE)
+    with pytest.raises(RuntimeError, match="state_dict"):  # taken up, though it is no state of theirs
+        run_stack(task, tmp_path)
+    shutil.rmtree(folder)
     run_stack(task, tmp_path)
     assert all(Study(tmp_path).has(own) for own in stack.ids)
