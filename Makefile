@@ -21,6 +21,7 @@ bench: .venv-test/installed  ## Measure; each file under benchmarks/ says what.
 	.venv-test/bin/python benchmarks/train_step.py
 	.venv-test/bin/python benchmarks/memory.py
 	.venv-test/bin/python benchmarks/kills.py
+	.venv-test/bin/python benchmarks/study_kills.py
 	.venv-test/bin/python benchmarks/first_load.py
 	.venv-test/bin/python benchmarks/streaming.py
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +20,7 @@ from skipway.gates import GATES, Gate, Site
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 from skipway.registry import Spec, settings_of
+from skipway.training.loop import Hook, Training
 
 # Products as small as the tests' are done before a second thread has woken, and on a busy machine wait for it.
 torch.set_num_threads(1)
@@ -87,3 +94,37 @@ def digits() -> tuple[Data, Preprocess]:
     """The real digits that scikit-learn ships, with the rule for their pixels."""
     data = load("digits")
     return data, Preprocess.fit(data, "pixel")
+
+
+class StopsAt(Hook):
+    """A signal that comes after some step."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
+        self._step, self._number = step, number
+
+    def on_step(self, training: Training) -> None:
+        if training.step == self._step:
+            os.kill(os.getpid(), self._number)
+
+
+def workers_of(parent: int) -> list[psutil.Process]:
+    """The processes that train for a study's own."""
+    found = []
+    for child in psutil.Process(parent).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended just now
+            found += [child] * ("popen_loky" in " ".join(child.cmdline()))
+    return found
+
+
+def left_after(seconds: float, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run when so much time has passed; it returns sooner where none does."""
+    left, until = list(processes), time.monotonic() + seconds
+    while (left := [process for process in left if _runs(process)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -19,6 +19,7 @@ PACKAGE = Path(skipway.__file__).parent
 LEVELS = {
     "equation": 0,
     "rundir": 0,
+    "locks": 0,
     "nets": 1,
     "data": 1,
     "surgery": 2,
@@ -37,7 +38,7 @@ EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager", "fields",
 RUNDIR = {"rundir", "records", "digests", "integrity"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
-    *(*RUNDIR, "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),
+    *(*RUNDIR, "locks", "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 MODULES = {

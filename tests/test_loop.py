@@ -117,7 +117,7 @@ class Log(Hook):
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         self.log.append((self.name, step, steps, list(rows)))
 
-    def on_end(self, net: Replicas) -> None:
+    def on_end(self, net: Replicas, step: int) -> None:
         self.log.append((self.name, "end", float(next(net.parameters()).detach().sum()), net.training))
 
 
@@ -199,6 +199,26 @@ def test_the_first_step_that_was_not_finite_is_remembered():
     assert curves.diverged_at == [None, 2]
     assert all(math.isfinite(row["train_loss"]) for row in curves.rows[0])
     assert not math.isfinite(curves.rows[1][-1]["train_loss"])
+
+
+DIVERGES = Recipe(schedule="constant", batch_size=32, clip=None)
+
+
+def test_a_training_of_which_nothing_is_left_ends_at_the_next_look():
+    log: list = []
+    curves = run(stack([dense("plain", blocks=2)]), DIVERGES, rates=(1e38,), steps=5000, hooks=[Log("a", log)])
+    assert curves.diverged_at == [2]
+    assert curves.steps == 50
+    assert [row["step"] for row in curves.rows[0]] == [50]
+    assert [entry[1] for entry in log] == ["start", 50, "end"]
+
+
+def test_a_stack_goes_on_while_one_replica_lives():
+    net = stack([dense("plain", blocks=2, seed=seed) for seed in (0, 1)])
+    curves = run(net, DIVERGES, rates=(1e38, 0.01), seeds=(0, 1), steps=60)
+    assert curves.diverged_at == [2, None]
+    assert curves.steps == 60
+    assert curves.rows[1][-1]["train_loss"] < 2.3
 
 
 # -- evaluation --------------------------------------------------------------------------------------------------------

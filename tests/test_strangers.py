@@ -196,7 +196,9 @@ def test_a_query_follows_no_link(name, tmp_path):
     file.rename(tmp_path / name)
     file.symlink_to(tmp_path / name)
     assert query("SELECT count(*) FROM metrics JOIN probes USING (run)", study.path)[1] == [(0,)]
-    ((status, reason),) = query("SELECT status, reason FROM runs, (SELECT count(*) FROM metrics, probes)", study.path)[1]
+    ((status, reason),) = query("SELECT status, reason FROM runs, (SELECT count(*) FROM metrics, probes)", study.path)[
+        1
+    ]
     assert status == "damaged"
     assert "symbolic link" in reason
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import skipway as sw
+from helpers import StopsAt
 from skipway.cli.main import main
 from skipway.fitting.advice import activation_bytes, what_would_fit
 from skipway.fitting.config import TrainConfig
@@ -23,9 +23,7 @@ from skipway.fitting.fit import Means
 from skipway.fitting.run import run_training
 from skipway.nets.registry import build
 from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
-from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
-from skipway.training.loop import Hook, Training
 from skipway.training.recipe import Recipe
 from skipway.training.saving import Stopped, stopping_tidily
 
@@ -39,17 +37,6 @@ CONFIGS = {
     ),
     "draws": TrainConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
 }
-
-
-class StopsAt(Hook):
-    """A signal that comes after some step."""
-
-    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
-        self._step, self._number = step, number
-
-    def on_step(self, training: Training) -> None:
-        if training.step == self._step:
-            os.kill(os.getpid(), self._number)
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -71,7 +58,7 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(name, tmp_path):
             run_training(config, out, hooks=[StopsAt(stop)])
         info = Run(out).info()
         assert info["status"] == "interrupted"
-        assert len(list((out / "checkpoint").glob("*.safetensors"))) == 1
+        assert list((out / "checkpoint").glob("*.safetensors"))
         went_on = run_training(config, out)
         assert files(went_on) == files(whole)
         assert scores(went_on) == scores(whole)
@@ -147,37 +134,6 @@ def test_given_weights_are_where_it_starts(tmp_path):
     assert tuned.info()["metrics"]["test_error"] == first.info()["metrics"]["test_error"]
 
 
-# Checkpoints
-
-
-STATE = {"step": 7, "net": {"w": torch.arange(6.0).view(2, 3).T}, "rows": [[{"loss": 0.1}]], "random": [{"cpu": None}]}
-
-
-def test_a_state_comes_back_as_it_was(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(7, STATE)
-    found = checkpoints.load()
-    assert torch.equal(found["net"].pop("w"), STATE["net"]["w"])
-    assert found == {**STATE, "net": {}}
-
-
-def test_two_are_kept_and_a_damaged_one_is_passed_over(tmp_path, caplog):
-    checkpoints = Checkpoints(tmp_path)
-    for step in (1, 2, 3):
-        checkpoints.save(step, {**STATE, "step": step})
-    newest = sorted(tmp_path.iterdir())
-    assert [path.name for path in newest] == ["step-0000000002.safetensors", "step-0000000003.safetensors"]
-    newest[1].write_bytes(newest[1].read_bytes()[:-1])
-    assert checkpoints.load()["step"] == 2
-    assert "passed over" in caplog.text
-
-
-def test_an_unfinished_write_leaves_nothing(tmp_path):
-    (tmp_path / ".step-0000000009.safetensors.123").write_bytes(b"half of it")
-    assert Checkpoints(tmp_path).load() is None
-    assert not list(tmp_path.iterdir())
-
-
 def test_no_signal_no_stop():
     before = signal.getsignal(signal.SIGTERM)
     with stopping_tidily():
@@ -229,9 +185,14 @@ def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
     assert scores(Run(killed)) == scores(Run(whole))
 
 
-def test_sigterm_saves_and_ends_with_143(tmp_path):
+def test_the_same_command_is_told_who_trains_and_sigterm_saves_and_ends_with_143(tmp_path, capsys):
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert training(tmp_path)
+    assert main(command(tmp_path)[3:]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"skipway: another process ({process.pid} on ")
+    assert f"is training in {tmp_path}: wait for it, or" in told
+    assert told.count("\n") == 1
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err

@@ -96,7 +96,7 @@ def resumed_and_not(bench: Bench, steps: int = 6) -> list[list[Tensor]]:
         advance(training, steps)
     advance(stopped, steps // 2)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder))
+        checkpoints = Checkpoints(Path(folder), ("correctness",))
         checkpoints.save(stopped.step, stopped.state_dict())
         state = checkpoints.load()
     assert state is not None

@@ -42,9 +42,10 @@ RUNS, STUDY, RUN, METRICS, PROBES, WEIGHTS = (
     "probes.parquet",
     "model.safetensors",
 )
-CHECKPOINT = "checkpoint"
+CHECKPOINT, LOCK = "checkpoint", ".lock"
 ASIDE = ".damaged"
 _STAGING, _READY, _PROGRESS, _CHECKPOINTS = ".staging-", ".ready-", ".progress", ".checkpoints"
+_LOCKS = ".locks"
 _MOST_JSON_BYTES = 2**28
 
 Json = dict[str, Any]
@@ -106,6 +107,25 @@ def refuse_links(folder: Path) -> None:
                     f"{link} is a symbolic link. In a directory that is written to none is followed: put what it "
                     "leads to in its place, or delete it. The directory as a whole may lie elsewhere."
                 )
+
+
+def clear_sides(folder: Path) -> None:
+    """Delete what killed writers left beside the files of a folder that they were about to write."""
+    for side in folder.glob(".*.*"):
+        writer = side.suffix[1:]
+        # One of this process's own number is that of a namesake before it: here nothing is being written.
+        if writer.isdecimal() and (int(writer) == os.getpid() or not _lives(int(writer))):
+            side.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _flush_folder(folder: Path) -> None:
@@ -364,8 +384,22 @@ class Study:
         """Where a stack in training keeps what it needs to go on after a kill."""
         return self.path / _CHECKPOINTS / name
 
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that runs the study."""
+        return self.path / LOCK
+
+    @property
+    def locks(self) -> Path:
+        """The folder of the stacks' locks."""
+        return self.path / _LOCKS
+
+    def stack_lock(self, name: str) -> Path:
+        """Held by the one process that trains this stack, and writes its checkpoints and runs."""
+        return self.locks / f"{name}.lock"
+
     def recover(self) -> None:
-        """Finish what a killed process had committed, and clear away what it had not.
+        """Finish what a killed process had committed, and clear away what it had not; nobody may be writing.
 
         Raises:
             ValueError: if something in the directory is a symbolic link.
@@ -377,7 +411,16 @@ class Study:
             _release(ready, root)
         for staging in root.glob(_STAGING + "*"):
             shutil.rmtree(staging)
+        for folder in (self.path, *root.iterdir()):
+            clear_sides(folder)
+        self.leave()
+
+    def leave(self) -> None:
+        """Clear away what is of use only while stacks train; checkpoints of unfinished ones stay."""
         shutil.rmtree(self.path / _PROGRESS, ignore_errors=True)
+        shutil.rmtree(self.path / _LOCKS, ignore_errors=True)
+        with suppress(OSError):  # it is not there, or not empty
+            (self.path / _CHECKPOINTS).rmdir()
 
     def batch(self, name: str) -> Batch:
         """A place to write runs that are computed together; `Batch.commit` makes all of them count at once."""

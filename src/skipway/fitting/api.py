@@ -55,6 +55,7 @@ def fit(
 
     Raises:
         ValueError: if a setting or the data is not valid; the message says what would be.
+        BusyError: if another process is training it in the same directory; the message says which one.
     """
     default = default_config(net)
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe

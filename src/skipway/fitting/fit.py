@@ -14,6 +14,7 @@ from skipway.data.batches import BatchStream
 from skipway.data.part import Part
 from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.splits import Data, Split
+from skipway.fitting.divergence import divergence
 from skipway.fitting.hooks import Clock, SignalProbe, evenly
 from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
@@ -56,6 +57,7 @@ class Fit:
     metrics: list[Row]  # the final ones, of run.json
     preprocess: Preprocess
     execution: Execution
+    classes: int
 
 
 def fit_nets(
@@ -86,7 +88,7 @@ def fit_nets(
     steps = recipe.total_steps(len(data.train))
     execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size, asked=means.asked)
     prepare(net.net, execution, block_costs(nets[0], data.shape) if execution.recompute else ())
-    probe = SignalProbe(data.train, preprocess, net, steps, device)
+    probe = SignalProbe(data.train, preprocess, net, device)
     stream = BatchStream(
         data.train,
         preprocess,
@@ -120,11 +122,12 @@ def fit_nets(
         )
     stream.close()
     finals = _final_metrics(net, data, preprocess, means, affordable_samples(steps, recipe.batch_size))
-    share = {"steps": steps, "seconds": clock.seconds / len(nets)}
+    share = {"steps": curves.steps, "seconds": clock.seconds / len(nets)}
     for index, member in enumerate(nets):
         net.fill(index, member)
         member.cpu()
-    return Fit(nets, curves, probe.rows, [{**row, **share} for row in finals], preprocess, execution)
+    metrics = [{**row, **share} for row in finals]
+    return Fit(nets, curves, probe.rows, metrics, preprocess, execution, data.num_classes)
 
 
 def scores_on(net: Replicas, split: Split, preprocess: Preprocess, means: Means, name: str) -> list[Row]:
@@ -139,9 +142,10 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
     diverged_at = fit.curves.diverged_at[index]
     if diverged_at is not None:
         return "diverged", f"the training loss was not finite at step {diverged_at}"
-    for name in ("train_loss", "validation_loss"):
-        if not torch.isfinite(torch.tensor(fit.metrics[index][name])):
-            return "diverged", f"the {name.replace('_', ' ')} of the final weights was not finite"
+    for name, words in (("train_loss", "training"), ("validation_loss", "validation")):
+        wrong = divergence(fit.metrics[index][name], fit.classes)
+        if wrong is not None:
+            return "diverged", f"the {words} loss of the final weights {wrong}"
     return "done", None
 
 

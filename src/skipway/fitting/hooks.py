@@ -27,9 +27,9 @@ def evenly(split: Split, most: int) -> Split:
 class SignalProbe(Hook):
     """Signals at the start and the end, on the same batch of the training split for every net."""
 
-    def __init__(self, split: Split, preprocess: Preprocess, net: Replicas, steps: int, device: torch.device) -> None:
+    def __init__(self, split: Split, preprocess: Preprocess, net: Replicas, device: torch.device) -> None:
         self._x, self._labels = next(batches(evenly(split, _SAMPLES), preprocess, _SAMPLES, device=device))
-        self._replicas, self._steps = (net.count if isinstance(net, Stack) else None), steps
+        self._replicas = net.count if isinstance(net, Stack) else None
         if self._replicas is not None:
             self._x = self._x.expand(net.count, *self._x.shape)
         self.rows: list[list[Row]] = [[] for _ in range(net.count)]
@@ -37,8 +37,8 @@ class SignalProbe(Hook):
     def on_start(self, net: Replicas) -> None:
         self._add(net, "start", 0)
 
-    def on_end(self, net: Replicas) -> None:
-        self._add(net, "end", self._steps)
+    def on_end(self, net: Replicas, step: int) -> None:
+        self._add(net, "end", step)
 
     def state_dict(self) -> State:
         return {"rows": self.rows}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +19,21 @@ from skipway.fitting.failure import told
 from skipway.fitting.fit import Fit, Means, describe, fit_nets, scores_on, status
 from skipway.fitting.plan import Plan, plan
 from skipway.integrity import read_run
+from skipway.locks import BusyError, locked
 from skipway.nets.weights import weights_bytes
 from skipway.records import FINISHED
 from skipway.registry import UnknownNameError
 from skipway.rundir import (
     CHECKPOINT,
     FORMAT,
+    LOCK,
     RUN,
     WEIGHTS,
     DamagedError,
     Json,
     Run,
     RunContent,
+    clear_sides,
     refuse_links,
     write_metrics,
     write_run,
@@ -68,6 +72,7 @@ def run_training(
 
     Raises:
         ValueError: if the config or the data is not valid, or the directory holds another training.
+        BusyError: if another process is training in the directory.
         Stopped: after a signal, once the state is saved.
         MemoryError: if it does not fit; the message says what would.
     """
@@ -75,10 +80,20 @@ def run_training(
     planned = plan(config, bfloat16=means.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
     refuse_links(folder)
-    before = _found(folder, planned)
-    if before.get("status") in FINISHED:
+    if _is_finished(_found(folder, planned)) and not (folder / CHECKPOINT).exists():
         return Run(folder)
-    means = _as_before(replace(means, checkpoints=Checkpoints(folder / CHECKPOINT)), before)
+    with _sole_writer(folder, means.team):
+        _run(planned, folder, means, command, hooks)
+    return Run(folder)
+
+
+def _run(planned: Plan, folder: Path, means: Means, command: str | None, hooks: Sequence[Hook]) -> None:
+    before = _found(folder, planned)
+    checkpoints = Checkpoints(folder / CHECKPOINT, (planned.id,))
+    if _is_finished(before):
+        checkpoints.clear()
+        return
+    means = _as_before(replace(means, checkpoints=checkpoints), before)
     threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(means))))
     record = _Record(folder, planned, means, threads, command, before.get("started"))
     record.write("running")
@@ -93,7 +108,6 @@ def run_training(
         record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
-    return Run(folder)
 
 
 def usual_means(
@@ -168,6 +182,27 @@ def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
             raise
         share = recipe.batch_size // means.team.count
         raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, means)) from error
+
+
+@contextmanager
+def _sole_writer(folder: Path, team: Team) -> Iterator[None]:
+    """Nobody else trains in this folder; process 0 of a team holds the lock, and all hear whether it got it."""
+    remedy = "wait for it, or give this one a directory of its own with --out."
+    with ExitStack() as held:
+        told = None
+        if team.index == 0:
+            try:
+                held.enter_context(locked(folder / LOCK, f"{{holder}} is training in {folder}: {remedy}"))
+                clear_sides(folder)
+            except BusyError as error:
+                told = str(error)
+        if told := team.gather(told)[0]:
+            raise BusyError(told)
+        yield
+
+
+def _is_finished(info: Json) -> bool:
+    return info.get("status") in FINISHED
 
 
 def _found(folder: Path, planned: Plan) -> Json:

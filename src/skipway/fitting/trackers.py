@@ -38,5 +38,5 @@ class _Tracker(Hook):
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         self._accelerator.log({key: value for key, value in rows[0].items() if key != "step"}, step=step)
 
-    def on_end(self, net: Replicas) -> None:
+    def on_end(self, net: Replicas, step: int) -> None:
         self._accelerator.end_training()

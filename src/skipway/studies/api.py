@@ -59,6 +59,7 @@ def study(
 
     Raises:
         ValueError: if a setting or the data is not valid; the message says what would be.
+        BusyError: if another process is running this study; the message says which one.
         StudyFailedError: if a training ended by an exception, after all others are done; it holds the study.
     """
     default = default_config(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +14,7 @@ from loky.process_executor import TerminatedWorkerError
 
 from skipway.fitting.failure import told
 from skipway.rundir import Study
-from skipway.studies.process import start_worker
+from skipway.studies.process import ctrl_c_held_back, start_worker
 from skipway.studies.worker import Task, run_stack
 
 _POLL_SECONDS = 0.25
@@ -60,10 +61,13 @@ class LocalCrew:
 
     def _attempt(self, tasks: Sequence[Task], folder: Path, reports: Reports, *, last: bool) -> list[Task]:
         """Run tasks in a pool. Returns those to try again: a worker died, and this is not the last attempt."""
-        pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker)
         again: list[Task] = []
+        started_by = (os.getpid(),)
+        with ctrl_c_held_back():
+            pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker, initargs=started_by)
         try:
-            futures: dict[Future[str | None], Task] = {pool.submit(run_stack, task, folder): task for task in tasks}
+            with ctrl_c_held_back():  # the first task, too, starts workers
+                futures: dict[Future[str | None], Task] = {pool.submit(run_stack, task, folder): task for task in tasks}
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)

@@ -2,32 +2,82 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from skipway.training.machine import keep_memory
+
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.1
 
 _parent: int | None = None
 
 
-def start_worker() -> None:
-    """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker whose parent is gone ends at once."""
+def start_worker(parent: int) -> None:
+    """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker whose parent is gone ends at once.
+
+    Args:
+        parent: the parent's process id. It may be gone by now: only the parent itself knows what it was.
+    """
     global _parent
-    _parent = os.getppid()
+    _parent = parent
+    end_if_orphaned()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
     threading.Thread(target=_watch_parent, daemon=True).start()
 
 
-def _watch_parent() -> None:
-    while True:
-        time.sleep(0.1)
-        end_if_orphaned()
+@contextmanager
+def ended_by_the_kernel() -> Iterator[None]:
+    """Linux alone: the parent's end kills this process at once, inside a native call that lets no thread look, too.
+
+    For the time of a task only: by "parent" Linux means the thread that started this process, and it may end before
+    the parent does, when the study is done.
+    """
+    _at_parents_end(signal.SIGKILL)
+    end_if_orphaned()
+    try:
+        yield
+    finally:
+        _at_parents_end(0)
+
+
+@contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Processes started here are born deaf to Ctrl-C: until `start_worker` they could answer with a traceback only.
+
+    This process hears of it at the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_if_orphaned() -> None:
     """End this process, without a word, if it is a worker whose parent is gone."""
     if _parent is not None and os.getppid() != _parent:
         os._exit(1)
+
+
+def _watch_parent() -> None:
+    while True:
+        time.sleep(_POLL_SECONDS)
+        end_if_orphaned()
+
+
+def _at_parents_end(number: int) -> None:
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, TypeError, AttributeError):  # another system
+        return
+    prctl(_PR_SET_PDEATHSIG, number)

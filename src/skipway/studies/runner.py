@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
 import torch
 
 from skipway.data.augment import make_augmentations
@@ -19,6 +18,7 @@ from skipway.data.splits import Data
 from skipway.fitting.definitions import packed
 from skipway.integrity import read_run, read_study
 from skipway.limits import workers as most_workers
+from skipway.locks import locked, wait_until_free
 from skipway.registry import UnknownNameError
 from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json, refuse_links
 from skipway.studies.choose import choose, score_on_test
@@ -27,10 +27,12 @@ from skipway.studies.config import StudyConfig
 from skipway.studies.crew import Crew, LocalCrew, Reports
 from skipway.studies.grid import Cell, CellStack, checked, definitions_of, identity, stacks_of
 from skipway.studies.worker import Task, study_data
+from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.machine import cores, environment, usable_device
 
 _MEMORY = ("store", "recompute")
+_SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
 class Watch:
@@ -101,7 +103,8 @@ def run_study(
         watch: is told how it goes on.
 
     Raises:
-        ValueError: if the config or the data is not valid, or if another process is running this study.
+        ValueError: if the config or the data is not valid.
+        BusyError: if another process is running this study.
     """
     config = checked(config)
     watch = watch or Watch()
@@ -126,6 +129,7 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
         watch.on_plan(study, plan.config, plan.data, stacks, plan.workers)
         for stack in stacks:
             if stack not in missing:
+                Checkpoints(study.checkpoint_path(stack.name), stack.ids).clear()
                 watch.on_stack(stack)
         record = _Record(plan, command)
         record.write("running", {})
@@ -292,18 +296,18 @@ def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:
 
 @contextmanager
 def _locked(study: Study) -> Iterator[None]:
-    study.path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(study.path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(
-            f"another process is running the study in {study.path}. Wait for it, or give this one another --out."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    """Nobody else runs this study, and workers of a parent that was killed are gone: they end a moment after it."""
+    remedy = "wait for it, or give this one another --out."
+    with locked(study.lock, f"{{holder}} is running the study in {study.path}: {remedy}"):
+        wait_until_free(
+            study.locks,
+            f"{{holder}}, a worker of an earlier start, is still writing in {study.path}: wait for it, or end it.",
+            seconds=_SECONDS_FOR_ORPHANS,
+        )
+        try:
+            yield
+        finally:
+            study.leave()
 
 
 def _as_json(config: StudyConfig) -> Json:

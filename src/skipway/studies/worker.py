@@ -15,15 +15,18 @@ from skipway.fitting.definitions import learn
 from skipway.fitting.failure import told
 from skipway.fitting.fit import Means, describe, fit_nets, status
 from skipway.fitting.identity import of_data
+from skipway.locks import locked
 from skipway.nets.weights import weights_bytes
 from skipway.rundir import Json, RunContent, Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, build_cell
-from skipway.studies.process import end_if_orphaned
+from skipway.studies.process import end_if_orphaned, ended_by_the_kernel
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook, Row
 from skipway.training.machine import environment, machine
+
+_SECONDS_FOR_ANOTHER = 10.0  # one whose pool has been given up is about to end
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,16 @@ def run_stack(task: Task, folder: Path) -> str | None:
 
 
 def _run_stack(task: Task, folder: Path) -> None:
+    """The same; another worker that trains this stack, and goes on to, is a `BusyError`."""
     study, name = Study(folder), task.stack.name
-    checkpoints = Checkpoints(study.checkpoint_path(name))
-    contents = compute(task, checkpoints, [_Progress(study.progress_path(name))])
-    end_if_orphaned()
-    commit(study, name, contents)
-    checkpoints.clear()
+    busy = f"{{holder}} is training the same cells in {folder}: wait for it, or end it."
+    with ended_by_the_kernel(), locked(study.stack_lock(name), busy, seconds=_SECONDS_FOR_ANOTHER):
+        end_if_orphaned()  # whoever started the study again waits for the lock, and trusts what it finds after
+        checkpoints = Checkpoints(study.checkpoint_path(name), task.stack.ids)
+        contents = compute(task, checkpoints, [_Progress(study.progress_path(name))])
+        end_if_orphaned()
+        commit(study, name, contents)
+        checkpoints.clear()
 
 
 def compute(task: Task, checkpoints: Checkpoints | None = None, hooks: Sequence[Hook] = ()) -> list[RunContent]:

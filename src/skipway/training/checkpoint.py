@@ -1,15 +1,18 @@
 """Checkpoints: the whole state of a training as one safetensors file, written atomically. No pickle is ever run.
 
 A state is nested dictionaries and lists of tensors and of what JSON can hold. The tensors go into the file under their
-paths (``update.state.3.momentum_buffer``), all else into its metadata. The newest two files are kept: where the newest
-cannot be read, since a disk lost it, the one before it does.
+paths (``update.state.3.momentum_buffer``), all else into its metadata, with whose state it is and a digest of
+everything. The newest two files are kept: where the newest is not what was written, since a disk lost a bit of it, the
+one before it does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,56 +24,102 @@ from torch import Tensor
 
 from skipway.rundir import write_bytes
 
-FORMAT = "1"
+FORMAT = "2"
 _KEPT = 2
 _TENSOR = "tensor at"
+_LOG = logging.getLogger("skipway")
+
+
+class _DamagedError(Exception):
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one training, in a folder of their own."""
+    """The checkpoints of one training, in a folder of their own.
+
+    Args:
+        folder: where they lie.
+        runs: the ids of the runs that are trained; of a stack, every member's in their order.
+    """
 
     folder: Path
+    runs: tuple[str, ...]
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Write a state; a kill at any moment leaves the checkpoints before it, or them and this one."""
         tensors: dict[str, Tensor] = {}
-        rest = json.dumps(_without_tensors(state, "", tensors))
-        content = save(tensors, {"format": FORMAT, "state": rest})
-        write_bytes(self.folder / f"step-{step:010}.safetensors", content)
+        rest = json.dumps({"runs": self.runs, "state": _without_tensors(state, "", tensors)})
+        about = {"format": FORMAT, "rest": rest, "digest": _digest(rest, tensors)}
+        write_bytes(self.folder / f"step-{step:010}.safetensors", save(tensors, about))
         for old in list(self._newest_first())[_KEPT:]:
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state that can be read; None where there is none."""
-        for part in self.folder.glob(".step-*"):  # what a killed writer left
-            part.unlink(missing_ok=True)
+        """The newest state that is what was written; None where there is none.
+
+        Raises:
+            ValueError: if it is the state of another training.
+        """
+        self._clear_sides()
         for path in self._newest_first():
             try:
-                return _read(path)
-            except (OSError, SafetensorError, ValueError, KeyError) as error:
-                logging.getLogger("skipway").warning("%s cannot be read and is passed over: %s", path, error)
+                runs, state = _read(path)
+            except _DamagedError as error:
+                _LOG.warning("%s is damaged and is passed over: %s", path, error)
+                continue
+            if runs != self.runs:
+                raise ValueError(
+                    f"{path} is the state of another training ({' '.join(runs)}; this one is {' '.join(self.runs)}): "
+                    f"give this one another directory, or move {self.folder} away."
+                )
+            return state
         return None
 
     def clear(self) -> None:
         """Delete all of them: the training is over."""
-        for path in self.folder.glob("*step-*"):
+        self._clear_sides()
+        for path in self._newest_first():
             path.unlink(missing_ok=True)
-        if self.folder.is_dir():
+        with suppress(OSError):  # it is not there, or holds what is not ours
             self.folder.rmdir()
 
     def _newest_first(self) -> Iterator[Path]:
         yield from sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
+    def _clear_sides(self) -> None:
+        """Delete what a killed writer left."""
+        for part in self.folder.glob(".step-*"):
+            part.unlink(missing_ok=True)
 
-def _read(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata() or {}
-        if about.get("format") != FORMAT:
-            raise ValueError(f"its format is {about.get('format')}; this version of Skipway reads {FORMAT}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
-    state: dict[str, Any] = _with_tensors(json.loads(about["state"]), tensors)
-    return state
+
+def _read(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Whose state it is, and the state.
+
+    Raises:
+        _DamagedError: if it is not what was written, or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _DamagedError(str(error)) from error
+    if about.get("format") != FORMAT:
+        raise _DamagedError(f"its format is {about.get('format')}, and this version of Skipway reads {FORMAT}")
+    if about.get("digest") != _digest(about.get("rest", ""), tensors):
+        raise _DamagedError("its content does not have the digest that was written with it")
+    content = json.loads(about["rest"])
+    return tuple(content["runs"]), _with_tensors(content["state"], tensors)
+
+
+def _digest(rest: str, tensors: Mapping[str, Tensor]) -> str:
+    """Of all that a checkpoint holds: every tensor's name, kind, shape and bytes, and the rest."""
+    digest = hashlib.sha256(rest.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -25,6 +25,7 @@ State = dict[str, Any]
 # tenth of the training. 500 samples tell an error to two points of a hundred.
 _MOST_POINTS, _FEWEST_POINTS = 30, 8
 _FEWEST_SAMPLES = 500
+_STEPS_BETWEEN_LOOKS = 50  # at whether any replica still learns: to look makes the step wait for the device
 
 
 class Stream(Protocol):
@@ -54,8 +55,8 @@ class Hook:
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         """At the end of an interval; `rows` holds one row a replica: the content of metrics.jsonl."""
 
-    def on_end(self, net: Replicas) -> None:
-        """After the last step."""
+    def on_end(self, net: Replicas, step: int) -> None:
+        """After the last step, which was number `step`: the training's last, or the one at which it had diverged."""
 
     def state_dict(self) -> State:
         """What it must remember where a saved training goes on: tensors, and what JSON can hold."""
@@ -71,6 +72,7 @@ class Curves:
 
     rows: list[list[Row]]  # for each replica, one row an interval
     diverged_at: list[int | None]  # the first step (from 1) at which a replica's loss was not finite
+    steps: int  # taken
 
 
 class Training:
@@ -116,6 +118,13 @@ class Training:
     def rates_now(self) -> Tensor:
         """The learning rates of the step that was taken last, (replicas,); before the first, of the first."""
         return self.rates * self._recipe.rate_factor(max(0, self.step - 1), self.steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no more to learn: all steps are taken, or no replica's loss has stayed finite."""
+        if self.step == self.steps:
+            return True
+        return self.step % _STEPS_BETWEEN_LOOKS == 0 and self.meter.all_diverged(self.team)
 
     def advance(self) -> None:
         """Take one step."""
@@ -190,7 +199,7 @@ def train(
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     saved: Mapping[str, Any] | None = None,
 ) -> Curves:
-    """Train every replica for so many steps.
+    """Train every replica for so many steps, or until no replica's loss has stayed finite.
 
     Args:
         net: as of `Training`, like all that is not named here.
@@ -225,9 +234,9 @@ def train(
     else:
         for hook in hooks:
             hook.on_start(net)
-    while training.step < steps:
+    while not training.over:
         training.advance()
-        if training.step in ends:
+        if training.step in ends or training.over:
             found = _rows(training, epoch_steps, validate(net))
             for own, row in zip(training.rows, found, strict=True):
                 own.append(row)
@@ -236,8 +245,8 @@ def train(
         for hook in hooks:
             hook.on_step(training)
     for hook in hooks:
-        hook.on_end(net)
-    return Curves(training.rows, training.meter.diverged_at())
+        hook.on_end(net, training.step)
+    return Curves(training.rows, training.meter.diverged_at(), training.step)
 
 
 def affordable_samples(steps: int, batch_size: int) -> int:
@@ -284,6 +293,10 @@ class Meter:
         # A loss that is not finite in one process spoils all of them with its gradient, in the next step.
         self._bad_step = team.max(self._bad_step)
         return losses, errors
+
+    def all_diverged(self, team: Team) -> bool:
+        """Whether no replica's loss has stayed finite; every process of a team must ask at the same step."""
+        return bool(team.max(self._bad_step).all())
 
     def diverged_at(self) -> list[int | None]:
         """The first step at which each replica's loss was not finite."""
