@@ -9,7 +9,7 @@ reported and lesioned::
 
 Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
 `torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
-trained stacked (`skipway.training.replicas`).
+trained stacked (`skipway.training.replicas`). Nothing in a gate works in place: a hook may keep what it would overwrite.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class HighwayGate(Gate, name="highway"):
         self.transform = _gate_layer(site, _number("bias", bias, auto), kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), None)
+        return Flow(self.transform(z).sigmoid(), None)
 
 
 class SeparateHighwayGate(HighwayGate, name="highway-separate"):
@@ -146,7 +146,7 @@ class SeparateHighwayGate(HighwayGate, name="highway-separate"):
         self.carry = _gate_layer(site, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), self.carry(z).sigmoid_())
+        return Flow(self.transform(z).sigmoid(), self.carry(z).sigmoid())
 
 
 class ExclusiveGate(HighwayGate, name="exclusive"):
@@ -171,7 +171,7 @@ class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
 
     def forward(self, z: Tensor) -> Flow:
         # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
-        return Flow(1.0, self.transform(z).neg_().sigmoid_())
+        return Flow(1.0, self.transform(z).neg().sigmoid())
 
 
 class StochasticDepthGate(ResidualGate, name="stochastic-depth"):

@@ -38,10 +38,10 @@ class DeepHighwayGate(HighwayGate, name="highway-deep"):
             norm, last = (_NORMS[site.kind](second.weight.shape[0]) for _ in range(2))
             for layer in (first, second):
                 layer.register_parameter("bias", None)
-            self.transform = named(conv1=first, bn1=norm, relu=ReLU(inplace=True), conv2=second, bn2=last)
+            self.transform = named(conv1=first, bn1=norm, relu=ReLU(), conv2=second, bn2=last)
         else:
             nn.init.zeros_(cast(Tensor, first.bias))
-            self.transform = named(layer1=first, relu=ReLU(inplace=True), layer2=second)
+            self.transform = named(layer1=first, relu=ReLU(), layer2=second)
         nn.init.constant_(cast(Tensor, last.bias), start)
 
 
