@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import body, dense, digits, scramble
+from skipway import skip
 from skipway.gates import GATES, Flow
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips, override_flows, read_flows
@@ -41,10 +42,12 @@ def numbers(row: dict) -> dict:
 
 
 def hooks_on(model: nn.Module) -> int:
+    """On its modules, and on all modules of the process."""
+    holders = [*model.modules(), torch.nn.modules.module, skip]
     return sum(
         len(value)
-        for m in model.modules()
-        for key, value in vars(m).items()
+        for holder in holders
+        for key, value in vars(holder).items()
         if "hooks" in key and hasattr(value, "__len__")
     )
 

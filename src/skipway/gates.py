@@ -9,7 +9,7 @@ reported and lesioned::
 
 Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
 `torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
-trained stacked (`skipway.training.replicas`). Nothing in a gate works in place: a hook may keep what it would overwrite.
+trained stacked (`skipway.training.replicas`). Nothing in a gate works in place: a hook may keep what that would change.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _norms(rows: Tensor) -> Tensor:
 @contextmanager
 def _keep_output(module: nn.Module, name: str, into: dict[str, Tensor]) -> Iterator[None]:
     def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        into[name] = output
+        into.setdefault(name, output)  # of the first call, as the flows are
 
     hook = module.register_forward_hook(keep)
     try:
