@@ -28,7 +28,7 @@ CONTEXTS = {
 
 
 def highway(features: int = 4) -> Skip:
-    return scramble(Skip("highway", nn.Linear(features, features)))
+    return scramble(Skip("highway:bias=-1", nn.Linear(features, features)))
 
 
 def two_blocks() -> nn.Sequential:
@@ -194,7 +194,7 @@ def test_what_is_computed_again_is_lesioned_again():
 
 
 def test_two_blocks_that_share_a_gate_are_read_and_lesioned_apart():
-    gate = scramble(make_gate("highway", Site.of(nn.Linear(4, 4))))
+    gate = scramble(make_gate("highway:bias=-1", Site.of(nn.Linear(4, 4))))
     net = nn.Sequential(*(Skip(gate, nn.Linear(4, 4)) for _ in range(2)))
     with read_flows(net) as flows:
         net(X)
@@ -346,7 +346,9 @@ def test_a_lesion_and_a_dropped_block_do_not_overwrite_the_input():
     block = Residual(nn.Linear(4, 4), post=nn.ReLU(inplace=True))
     with lesion(block, ""):
         assert torch.equal(block(x), torch.relu(X))
-    dropped = Skip("stochastic-depth:p_last=1e-9", nn.Linear(4, 4), post=nn.ReLU(inplace=True)).train()
+    last = Site.of(nn.Linear(4, 4), index=3, count=4)
+    gate = make_gate("stochastic-depth:p_last=1e-9", last)
+    dropped = Skip(gate, nn.Linear(4, 4), post=nn.ReLU(inplace=True)).train()
     assert torch.equal(dropped(x), torch.relu(X))
     assert torch.equal(x, X)
 
@@ -360,7 +362,7 @@ def test_nothing_is_copied_where_nothing_is_overwritten():
     assert "aten::clone" not in {event.key for event in profile.key_averages()}
 
 
-@pytest.mark.parametrize("gate", ["plain", "residual", "highway"])
+@pytest.mark.parametrize("gate", ["plain", "residual:scale=1", "highway:bias=-1"])
 def test_a_block_with_a_post_in_place_is_compiled_and_exported_whole(gate):
     block = scramble(Skip(gate, nn.Linear(4, 4), post=nn.ReLU(inplace=True)))
     for run in (torch.compile(block, fullgraph=True, backend="eager"), torch.export.export(block, (X,)).module()):
