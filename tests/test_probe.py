@@ -141,6 +141,15 @@ def test_what_is_not_finite_is_none():
     assert found[0]["gradient_norm"] is None
 
 
+def test_a_layer_that_is_called_twice_is_measured_in_its_first_call():
+    stem, block = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), Skip("highway:bias=-1", nn.Linear(8, 8))
+    net = scramble(SkipNet(stem, [block, block], nn.Identity())).double()
+    x = batch()[0]
+    (found,) = measure(net, x, lambda scores: scores.square().mean()[None], layers=layers_of_net(net))
+    assert found[1]["activation_std"] == pytest.approx(block(stem(x)).std().item(), rel=1e-9)
+    assert found[1]["transform_mean"] == pytest.approx(block.gate(stem(x)).t.mean().item(), rel=1e-9)
+
+
 class Messy(SkipNet):
     """A net with everything that a measurement could disturb: running statistics, dropout, modes that differ."""
 
