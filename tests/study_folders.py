@@ -68,7 +68,7 @@ def made(
             _add(batch, cell, among(cell, diverged), rates, draw, finals, blocks(cell["depth"]))
     batch.commit()
     chosen = [
-        {"gate": gate, "depth": depth, "learning_rate": _best(rates)}
+        {"gate": gate, "depth": depth, "learning_rate": {"training": _best(rates), "validation": _best(rates)}}
         for gate in gates
         for depth in depths
         if not any((gate, depth) == (c["gate"], c["depth"]) and (among(c, missing) or among(c, failed)) for c in cells)
@@ -190,6 +190,7 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
                 "net": {
                     "name": f"{gate}-dense-{depth}",
                     "parameters": 5100 * depth,
+                    "multiply_adds": 5000 * depth,
                     "blocks": blocks,
                     "body": "dense",
                     "settings": {},

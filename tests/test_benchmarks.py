@@ -41,6 +41,22 @@ def test_replicas():
         assert all(float(line.split()[-4]) > 0 for line in ways)
 
 
+def test_a_verdict_claims_nothing_where_nothing_differs_and_finds_what_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import verdict as benchmark
+
+    studies = 60  # of which 7 or more would claim something by chance once in 60 times at 5 %
+    for size, scatter in (((3, 5, 3), 0), ((10, 5, 3), 0), ((3, 5, 3), 3), ((3, 2, 2), 5)):
+        found = benchmark.false_claims(size, benchmark.SCATTERS[scatter], studies)
+        assert found * studies < 7, (size, benchmark.SCATTERS[scatter].name)
+    shown = benchmark.power(benchmark.DIGITS, benchmark.INFO, 3, 40)
+    assert shown["depth makes plain harder to train"] > 0.9
+    assert shown["residual is better at depth 100"] > 0.9
+    shown = benchmark.power(benchmark.CIFAR, benchmark.CIFAR_INFO, 3, 40)
+    assert shown["depth makes plain harder to train"] > 0.8
+    assert shown["residual is better at depth 56"] > 0.6
+
+
 @pytest.mark.slow
 def test_gpu(tmp_path):
     size = f"--device cpu --small --out {tmp_path}"

@@ -438,7 +438,7 @@ def test_the_cache_follows_the_folder(tmp_path, own_cache):
     assert len(list(own_cache.glob("*.safetensors"))) == 1  # the state that was is not kept
 
 
-@pytest.mark.parametrize("damage", ["cut short", "overwritten", "older format"])
+@pytest.mark.parametrize("damage", ["cut short", "overwritten", "older format", "a bit", "a class's name", "a shape"])
 def test_a_cache_file_that_cannot_be_used_is_made_again(own_cache, monkeypatch, damage):
     before = load("digits")
     (file,) = own_cache.glob("*.safetensors")
@@ -447,8 +447,15 @@ def test_a_cache_file_that_cannot_be_used_is_made_again(own_cache, monkeypatch, 
         file.write_bytes(content[: len(content) // 2])
     elif damage == "overwritten":
         file.write_bytes(b"\xff" * 1000)
+    elif damage == "a bit":
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 16]))
     else:
-        file.write_bytes(content.replace(b'"format":"1"', b'"format":"0"'))
+        old, new = {
+            "older format": (b'"format":"2"', b'"format":"1"'),
+            "a class's name": (rb"\"7\"", rb"\"8\""),
+            "a shape": (b"[360,1,8,8]", b"[360,8,8,1]"),
+        }[damage]
+        file.write_bytes(content.replace(old, new))
         assert file.read_bytes() != content
     assert cache.read(file) is None
     assert load("digits").fingerprint == before.fingerprint

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import skipway as sw
+from skipway.cli.main import FAILED
+from skipway.cli.show import show
 from skipway.data.augment import AUGMENTATIONS, Augmentation
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
@@ -252,23 +256,42 @@ def test_all_problems_are_named_together(tmp_path):
         assert part in message
 
 
+class Stays(Exception):
+    """No pickle: it takes two arguments and says one, and it holds a lock."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} is {why}")
+        self.lock = threading.Lock()
+
+
 def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
+    """By an exception that no process can send: the pool lives, all else is finished, and then Python hears of it."""
+
     class Broken(Gate, name="broken"):
         """Fails in training, not when it is built."""
 
         def forward(self, z):
             if z.requires_grad:
-                raise RuntimeError("this gate is broken")
+                raise Stays("this gate", "broken")
             return Flow(1.0, 1.0)
 
+    def again() -> Study:
+        settings = {"depths": 4, "learning_rates": (0.1, 0.01), "seeds": 0, "recipe": SMALL.recipe}
+        return sw.study(gates=["broken", "plain"], out=tmp_path, **settings)
+
     try:
-        study = run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path)
-        info = study.info()
+        with pytest.raises(sw.StudyFailedError, match="2 of 4 trainings failed") as caught:
+            again()
+        info = caught.value.study.info()
         assert info["status"] == "failed"
-        assert set(info["failures"].values()) == {"RuntimeError: this gate is broken"}
         assert [row["gate"] for row in info["chosen"]] == ["plain"]
+        (reason,) = set(info["failures"].values())
+        line = Broken.forward.__code__.co_firstlineno + 2
+        assert reason == f"Stays: this gate is broken ({__file__}, line {line}, in forward)"
+        assert reason in str(caught.value)
+        assert show(tmp_path) == FAILED
         Broken.forward = lambda self, z: Flow(1.0, 1.0)
-        assert run_study(replace(SMALL, gates=("plain", "broken"), depths=(4,)), tmp_path).info()["status"] == "done"
+        assert again().info()["status"] == "done"
     finally:
         GATES.remove("broken")
 

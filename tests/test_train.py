@@ -122,6 +122,18 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
         assert other == pytest.approx(row, rel=1e-4, abs=1e-5)
 
 
+def test_a_training_in_bfloat16_goes_on_in_bfloat16_and_is_no_answer_for_one_in_float32(tmp_path):
+    config = TrainConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
+    with pytest.raises(Stopped):
+        run_training(config, tmp_path, means=Means(asked=Execution(bfloat16=True)), hooks=[StopsAt(2)])
+    assert main(["train", "--resume", str(tmp_path)]) == 0
+    info = Run(tmp_path).info()
+    assert info["status"] == "done"
+    assert info["computed"]["bfloat16"] is True
+    with pytest.raises(ValueError, match="holds another training"):
+        run_training(config, tmp_path)
+
+
 def test_given_weights_are_where_it_starts(tmp_path):
     first = run_training(CONFIGS["dense"], tmp_path / "first")
     tuned = sw.fit(

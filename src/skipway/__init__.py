@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from skipway.skip import Highway as Highway
     from skipway.skip import Residual as Residual
     from skipway.skip import Skip as Skip
+    from skipway.studies.api import StudyFailedError as StudyFailedError
     from skipway.studies.api import study as study
     from skipway.training.recipe import Recipe as Recipe
 
@@ -44,6 +45,7 @@ _HOMES = {
     "Site": "skipway.gates:Site",
     "Skip": "skipway.skip:Skip",
     "Study": "skipway.rundir:Study",
+    "StudyFailedError": "skipway.studies.api:StudyFailedError",
     "build": "skipway.nets.registry:build",
     "cost": "skipway.nets.cost:cost",
     "fit": "skipway.fitting.api:fit",

@@ -15,6 +15,8 @@ trained stacked (`skipway.training.replicas`). Nothing in a gate works in place:
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -42,6 +44,7 @@ class Flow(NamedTuple):
 
 
 GATES: Registry[type[Gate]] = Registry("gate")
+_NORMS = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
 
 
 class Gate(nn.Module):
@@ -49,6 +52,7 @@ class Gate(nn.Module):
 
     name: ClassVar[str] = ""
     random: ClassVar[bool] = False  # whether forward draws random numbers in training: by `draw`
+    version: ClassVar[int] = 1  # of a rule of ours; part of a run's identity: one more when its numbers change
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -162,6 +166,33 @@ class SeparateHighwayGate(HighwayGate, name="highway-separate"):
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(self.transform(z).sigmoid(), self.carry(z).sigmoid())
+
+
+class DeepHighwayGate(HighwayGate, name="highway-deep"):
+    """T = sigmoid of two layers with a ReLU between them, C = 1 - T (Srivastava 2025, "Weighted skip connections ...").
+
+    Convolutions are each followed by batch norm where the body normalises; ``bias`` is then the last batch norm's.
+    """
+
+    def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
+        super().__init__(site, bias=bias, kernel=kernel)
+        first = cast(nn.Conv2d, self.transform)
+        start = float(cast(Tensor, first.bias).detach()[0])
+        second = replace(site, features=site.out_features, stride=1).layer(
+            kernel=None if site.kind == "linear" else first.kernel_size[0]
+        )
+        nn.init.xavier_normal_(second.weight)
+        last: nn.Module = second
+        if site.normalised and site.kind in _NORMS:
+            norm, last = (_NORMS[site.kind](second.weight.shape[0]) for _ in range(2))
+            for layer in (first, second):
+                layer.register_parameter("bias", None)
+            layers = {"conv1": first, "bn1": norm, "relu": nn.ReLU(), "conv2": second, "bn2": last}
+        else:
+            nn.init.zeros_(cast(Tensor, first.bias))
+            layers = {"layer1": first, "relu": nn.ReLU(), "layer2": second}
+        self.transform = nn.Sequential(OrderedDict(layers))
+        nn.init.constant_(cast(Tensor, last.bias), start)
 
 
 class ExclusiveGate(HighwayGate, name="exclusive"):

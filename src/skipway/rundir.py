@@ -70,7 +70,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     side = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with side.open("wb") as file:
+        side.unlink(missing_ok=True)
+        with side.open("xb") as file:  # never through a link that lies there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -78,6 +79,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         _flush_folder(path.parent)
     finally:
         side.unlink(missing_ok=True)
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a study or a run that holds a symbolic link, before anything is written into it, moved or cleared.
+
+    The directory itself may be reached by a link, since whoever named it chose that.
+
+    Raises:
+        ValueError: if there is one; the message names it.
+    """
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            link = os.path.join(path, name)  # noqa: PTH118  (a Path each would take a second of a large study)
+            if os.path.islink(link):  # noqa: PTH114
+                raise ValueError(
+                    f"{link} is a symbolic link. In a directory that is written to none is followed: put what it "
+                    "leads to in its place, or delete it. The directory as a whole may lie elsewhere."
+                )
 
 
 def _flush_folder(folder: Path) -> None:
@@ -220,7 +239,12 @@ class Study:
         return self.path / _CHECKPOINTS / name
 
     def recover(self) -> None:
-        """Finish what a killed process had committed, and clear away what it had not."""
+        """Finish what a killed process had committed, and clear away what it had not.
+
+        Raises:
+            ValueError: if something in the directory is a symbolic link.
+        """
+        refuse_links(self.path)
         root = self.path / RUNS
         root.mkdir(parents=True, exist_ok=True)
         for ready in root.glob(_READY + "*"):

@@ -26,6 +26,7 @@ class Shortcut(nn.Module):
     """The way around the body. Subclasses say `class Mine(Shortcut, name="mine")` and define `forward`."""
 
     name: ClassVar[str] = ""
+    version: ClassVar[int] = 1  # as a gate's
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

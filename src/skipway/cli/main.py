@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import skipway
+from skipway.cli.tell import say, tell, telling_warnings
 from skipway.registry import UnknownNameError
 
 COMMANDS: dict[str, str] = {
@@ -36,24 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if name in ("-h", "--help"):
-        print(_overview())
+        say(_overview())
         return DONE
     if name == "--version":
-        print(f"skipway {skipway.__version__}")
+        say(f"skipway {skipway.__version__}")
         return DONE
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
-        with _ending_tidily_on_sigterm():
+        with _ending_tidily_on_sigterm(), telling_warnings():
             return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
-        print(f"skipway: {error}", file=sys.stderr)
+        tell(f"skipway: {error}")
         return WRONG_USAGE
     except OSError as error:
-        print(f"skipway: {error}", file=sys.stderr)
+        tell(f"skipway: {error}")
         return FAILED
     except KeyboardInterrupt:
-        print("skipway: interrupted", file=sys.stderr)
+        tell("skipway: interrupted")
         return INTERRUPTED
 
 

@@ -16,7 +16,7 @@ from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.splits import Data, Split
 from skipway.draws import drawn_alike
 from skipway.fitting.hooks import Clock, SignalProbe, evenly
-from skipway.nets.cost import block_costs
+from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.evaluate import evaluate
@@ -146,9 +146,11 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
     return "done", None
 
 
-def describe(net: SkipNet) -> dict[str, Any]:
-    """A net, as run.json holds it."""
-    return {**net.architecture, "parameters": sum(p.numel() for p in net.parameters()), "blocks": len(net.blocks)}
+def describe(net: SkipNet, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """A net, as run.json holds it, with its cost for one image of a shape (channels, height, width)."""
+    own = cost(net, shape)
+    counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": len(net.blocks)}
+    return {**net.architecture, **counts}
 
 
 def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, means: Means, affordable: int) -> list[Row]:

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from skipway.fitting.advice import what_would_fit
+from skipway.fitting.computed import computed
 from skipway.fitting.config import TrainConfig
+from skipway.fitting.failure import told
 from skipway.fitting.fit import Fit, Means, describe, fit_nets, scores_on, status
 from skipway.fitting.plan import Plan, plan
 from skipway.nets.weights import weights_bytes
@@ -24,6 +26,7 @@ from skipway.rundir import (
     Run,
     RunContent,
     read_json,
+    refuse_links,
     write_json,
     write_metrics,
     write_run,
@@ -65,8 +68,10 @@ def run_training(
         Stopped: after a signal, once the state is saved.
         MemoryError: if it does not fit; the message says what would.
     """
-    planned, means = plan(config), means or Means()
+    means = means or Means()
+    planned = plan(config, bfloat16=means.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
+    refuse_links(folder)
     before = _found(folder, planned)
     if before.get("status") in FINISHED:
         return Run(folder)
@@ -82,7 +87,7 @@ def run_training(
         record.write("interrupted")
         raise
     except Exception as error:
-        record.write("failed", f"{type(error).__name__}: {error}")
+        record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
     return Run(folder)
@@ -140,6 +145,11 @@ def resume_config(folder: Path) -> TrainConfig:
     return TrainConfig.from_dict(info["config"])
 
 
+def resume_precision(folder: Path) -> str:
+    """The precision that a run was begun with, in a folder that `resume_config` has read: one of `PRECISION`."""
+    return PRECISION[read_json(folder / RUN).get("choices", {}).get("bfloat16", False)]
+
+
 def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
     recipe, config = planned.config.recipe, planned.config
     try:
@@ -194,7 +204,7 @@ class _Record(Hook):
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
-            "net": describe(planned.net),
+            "net": describe(planned.net, planned.data.shape),
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(means.device),
@@ -222,7 +232,15 @@ class _Record(Hook):
             return
         self._choices.update(fit.execution.to_dict())
         outcome, reason = status(fit, 0)
-        about = self._about(outcome, reason, {**fit.metrics[0], **tested})
+        means = self._means
+        way = computed(
+            means.device,
+            self._choices["threads"],
+            fit.execution,
+            processes=means.team.count,
+            accumulate=means.accumulate,
+        )
+        about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
         weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
         write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
         assert self._means.checkpoints is not None

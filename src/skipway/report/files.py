@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from skipway.report.printable import printable_content
 from skipway.rundir import METRICS, PROBES, RUN, STUDY, Json, Run, Study
 
 
 def study_info(study: Study) -> Json:
-    """The content of study.json.
+    """The content of study.json, its texts printable.
 
     Raises:
         ValueError: if it is damaged.
@@ -20,7 +21,7 @@ def study_info(study: Study) -> Json:
 
 
 def run_info(run: Run) -> Json:
-    """The content of run.json.
+    """The content of run.json, its texts printable.
 
     Raises:
         ValueError: if it is damaged; the message says what to do.
@@ -64,7 +65,9 @@ def _mendable(path: Path, remedy: str = "") -> Iterator[None]:
 
 
 def _with(content: Json, *keys: str) -> Json:
+    """The content, to be shown, where it holds these keys."""
     missing = [key for key in keys if key not in content]
     if missing:
         raise ValueError(f"it holds no {' and no '.join(map(repr, missing))}")
-    return content
+    shown: Json = printable_content(content)
+    return shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 
@@ -12,11 +12,14 @@ import torch
 from skipway.data.augment import canonical as canonical_augmentation
 from skipway.data.preprocess import check_kind
 from skipway.data.splits import Data
+from skipway.fitting.definitions import Definition, definitions
+from skipway.fitting.identity import identity as identity_of_training
 from skipway.gates import Site
 from skipway.gates import canonical as canonical_gate
 from skipway.nets.registry import build_body, check_body, check_depth
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips
+from skipway.registry import Spec
 from skipway.rundir import Json, run_id
 from skipway.studies.config import StudyConfig
 from skipway.training.replicas import stack_size, why_not_stackable
@@ -48,6 +51,11 @@ class CellStack:
     def name(self) -> str:
         """The stack's own name, from its members'."""
         return run_id({"members": list(self.ids)})
+
+    def only(self, ids: Container[str]) -> CellStack:
+        """A stack of those of its cells whose ids are among these."""
+        cells, own = zip(*((cell, i) for cell, i in zip(self.cells, self.ids, strict=True) if i in ids), strict=True)
+        return CellStack(cells, own, self.cost * len(own) / len(self.ids))
 
 
 def checked(config: StudyConfig) -> StudyConfig:
@@ -97,14 +105,21 @@ def cells_of(config: StudyConfig) -> list[Cell]:
 
 def identity(cell: Cell, config: StudyConfig, data: Data) -> Json:
     """All that decides a cell's numbers; device and number of workers are not in it."""
-    images = {} if config.image_size is None else {"image_size": config.image_size}
-    return {
-        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule, **images},
-        "net": {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
-        "recipe": config.recipe.identity(),
-        "learning_rate": cell.learning_rate,
-        "seed": cell.seed,
-    }
+    return identity_of_training(
+        data,
+        {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
+        config.recipe,
+        learning_rate=cell.learning_rate,
+        seed=cell.seed,
+        named=definitions_of(config, cell.gate),
+        image_size=config.image_size,
+    )
+
+
+def definitions_of(config: StudyConfig, gate: str) -> list[Definition]:
+    """All that the trainings of one of its gates name: what may be a user's own."""
+    body = Spec.parse(config.body)
+    return definitions(body.name, dict(body.settings), gate, config.recipe.augment)
 
 
 def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from skipway.registry import Registry
 
@@ -16,6 +16,9 @@ Decayed = Literal["all", "weights"]
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a net is trained. The defaults are the dense nets' recipe."""
+
+    version: ClassVar[int] = 1
+    """Part of a run's identity: one more when a default changes, or what a training does with its recipe."""
 
     optimizer: Optimizer = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
@@ -121,14 +124,20 @@ class Recipe:
         return 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide a run's numbers beside its learning rate, without those that have no part in it."""
+        """The fields that decide a run's numbers beside its learning rate, where they are not at their defaults.
+
+        Those that have no part in it are left out, too: AdamW's beta2 where SGD trains.
+        """
         unused = {"learning_rates", "steps" if self.epochs is not None else "epochs"}
         unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
         if self.schedule != "step":
             unused.add("milestones")
         if self.schedule not in ("step", "exponential"):
             unused.add("decay")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+        default = {f.name: f.default for f in fields(self)}
+        versioned = {} if self.version == 1 else {"version": self.version}
+        return {**versioned, **{name: value for name, value in own.items() if value != default[name]}}
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> tuple[bool, str]:
