@@ -284,11 +284,15 @@ def test_two_processes_train_as_one(tmp_path):
     assert theirs["test_error"] == ours["test_error"]
 
 
-EVALUATES = """
+TOGETHER = """
+import sys
 import torch
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
+from skipway.fitting.config import TrainConfig
+from skipway.fitting.run import run_training, usual_means
 from skipway.training.evaluate import evaluate
+from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
 from skipway.training.team import team
 own = team()
@@ -301,16 +305,23 @@ for count in (1, 2, 7, 100, 101):
     together, alone = evaluate(net, split, rule, batch_size=8, team=own), evaluate(net, split, rule, batch_size=8)
     assert together.error.equal(alone.error), (count, together, alone)
     torch.testing.assert_close(together.loss, alone.loss, rtol=1e-7, atol=0)
+config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+run_training(config, sys.argv[1], means=usual_means(memory="recompute", team=own))
 own.leave()
 """
 
 
-def test_several_processes_count_every_sample_once(tmp_path):
-    script = tmp_path / "evaluates.py"
-    script.write_text(EVALUATES)
-    process = torchrun(3, str(script))
+def test_several_processes_count_every_sample_once_and_leave_out_the_same_blocks(tmp_path):
+    """Scores are those of one process; so is a training with stochastic depth, blocks computed again and all."""
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    process = torchrun(3, str(script), str(tmp_path / "three"))
+    config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+    alone = run_training(config, tmp_path / "one")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    for row, other in zip(alone.metrics(), Run(tmp_path / "three").metrics(), strict=True):
+        assert other == pytest.approx(row, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.slow

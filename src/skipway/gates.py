@@ -9,7 +9,7 @@ reported and lesioned::
 
 Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
 `torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
-trained stacked (`skipway.training.replicas`).
+trained stacked (`skipway.training.replicas`). Nothing in a gate works in place: a hook may keep what that would change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
+from skipway.draws import uniform
 from skipway.registry import Registry, Spec, check_settings
 from skipway.site import Site as Site
 from skipway.site import layers_of as layers_of
@@ -49,7 +51,7 @@ class Gate(nn.Module):
     """A rule for T and C. Subclasses say `class MyGate(Gate, name="mine")` and define `forward`."""
 
     name: ClassVar[str] = ""
-    random: ClassVar[bool] = False  # whether forward draws random numbers in training
+    random: ClassVar[bool] = False  # whether forward draws random numbers in training: by `draw`
     version: ClassVar[int] = 1  # of a rule of ours; part of a run's identity: one more when its numbers change
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
@@ -67,6 +69,19 @@ class Gate(nn.Module):
     def forward(self, z: Tensor) -> Flow:
         """T and C for the block's input z, of shape (..., features) or (batch, features, *space)."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(z) -> Flow")
+
+    def draw(self, z: Tensor) -> float:
+        """A number from [0, 1), for rules whose `random` is true; all processes of a training draw the same.
+
+        Raises:
+            RuntimeError: while a graph is traced (fx, jit, export), which would keep one draw for ever.
+        """
+        if _is_traced(z):
+            raise RuntimeError(
+                f"gate {self.name!r} draws anew in every training step, and a traced graph would keep one draw for "
+                "ever: trace the model in evaluation mode, after model.eval()."
+            )
+        return uniform()
 
 
 def canonical(spec: str) -> str:
@@ -138,7 +153,7 @@ class HighwayGate(Gate, name="highway"):
         self.transform = _gate_layer(site, _number("bias", bias, auto), kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), None)
+        return Flow(self.transform(z).sigmoid(), None)
 
 
 class SeparateHighwayGate(HighwayGate, name="highway-separate"):
@@ -150,7 +165,7 @@ class SeparateHighwayGate(HighwayGate, name="highway-separate"):
         self.carry = _gate_layer(site, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), self.carry(z).sigmoid_())
+        return Flow(self.transform(z).sigmoid(), self.carry(z).sigmoid())
 
 
 class DeepHighwayGate(HighwayGate, name="highway-deep"):
@@ -202,7 +217,7 @@ class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
 
     def forward(self, z: Tensor) -> Flow:
         # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
-        return Flow(1.0, self.transform(z).neg_().sigmoid_())
+        return Flow(1.0, self.transform(z).neg().sigmoid())
 
 
 class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
@@ -223,8 +238,7 @@ class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
     def forward(self, z: Tensor) -> Flow:
         if not self.training:
             return Flow(self.survival, 1.0)
-        # From the global generator, so that a recomputed forward pass draws the same again.
-        return Flow(float(torch.rand(()) < self.survival), 1.0)
+        return Flow(float(self.draw(z) < self.survival), 1.0)
 
 
 class ReZeroGate(Gate, name="rezero"):
@@ -232,7 +246,7 @@ class ReZeroGate(Gate, name="rezero"):
 
     def __init__(self, site: Site, *, init: float = 0.0) -> None:
         super().__init__(site)
-        self.scale = nn.Parameter(torch.tensor(float(init)))
+        self.scale = nn.Parameter(torch.full((1,), float(init)))  # FSDP shards no scalars
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(self.scale, 1.0)
@@ -287,6 +301,11 @@ class FixupGate(Gate, name="fixup"):
 def _checked(spec: str) -> Spec:
     parsed = Spec.parse(spec)
     return check_settings(parsed, GATES[parsed.name], "gate")
+
+
+def _is_traced(z: object) -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return isinstance(z, Proxy) or tracing or torch.compiler.is_exporting()
 
 
 def _gate_layer(site: Site, bias: float, kernel: int | str) -> nn.Module:

@@ -5,13 +5,16 @@ F is the body, S the shortcut, and the gate gives T and C. Every block in Skipwa
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import reduce
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from skipway.gates import Gate, Site, make_gate
+from skipway.gates import Flow, Gate, Site, make_gate
 from skipway.shortcuts import make_shortcut
 
 
@@ -69,9 +72,15 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = x if self.pre is None else self.pre(x)
-        t, c = self.gate(z)
+        t, c = self._flow(z)
         y = self._interpolate(z, t) if c is None else self._add(z, t, c)
         return y if self.post is None else cast(Tensor, self.post(y))
+
+    def _flow(self, z: Tensor) -> Flow:
+        flow = cast(Flow, self.gate(z))
+        for hook in tuple(_flow_hooks.values()):
+            flow = hook(self, flow)
+        return flow
 
     def _interpolate(self, z: Tensor, t: Tensor | float) -> Tensor:
         if isinstance(t, float):
@@ -82,12 +91,17 @@ class Skip(nn.Module):
 
     def _add(self, z: Tensor, t: Tensor | float, c: Tensor | float) -> Tensor:
         if _is(c, 0.0):
-            return _times(t, self.transform(z))
+            return self._alone(_times(t, self.transform(z)), z)
         if _is(t, 0.0):
-            return _times(c, self.carry(z))
+            return self._alone(_times(c, self.carry(z)), z)
         carried, transformed = self.carry(z), self.transform(z)
         _check_shapes(carried, transformed)
         return _times(c, carried) + _times(t, transformed)
+
+    def _alone(self, branch: Tensor, z: Tensor) -> Tensor:
+        """One branch as y; a copy where `post` would overwrite z, since a branch may hand on its input, or a view."""
+        overwrites = self.post is not None and (branch is z or _works_in_place(self.post))
+        return branch.clone() if overwrites else branch
 
 
 class Residual(Skip):
@@ -130,6 +144,20 @@ class Highway(Skip):
         super().__init__(f"highway:bias={gate_bias}", body, shortcut, pre=pre, post=post, features=features)
 
 
+def register_flow_hook(hook: Callable[[Skip, Flow], Flow]) -> RemovableHandle:
+    """Let `hook(block, flow)` see what the gate says in each block's forward pass, and say what holds instead.
+
+    It is called for all blocks of the process, as torch's hooks on all modules are, and knows its own by themselves.
+    With that it belongs to a block, not to its gate, which several may share; and copies of a model are free of it.
+    """
+    handle = RemovableHandle(_flow_hooks)
+    _flow_hooks[handle.id] = hook
+    return handle
+
+
+_flow_hooks: OrderedDict[int, Callable[[Skip, Flow], Flow]] = OrderedDict()
+
+
 def _site(what: str, body: nn.Module | None, features: int | None) -> Site:
     if body is None:
         raise ValueError(f"{what} is built to fit a body; give the body, or a module that is built already.")
@@ -153,6 +181,10 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
     """In their common precision: autocast leaves the branches in different ones, and lerp takes one only."""
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     return [tensor.to(dtype) for tensor in tensors]
+
+
+def _works_in_place(module: nn.Module) -> bool:
+    return any(getattr(part, "inplace", False) for part in module.modules())
 
 
 def _is(value: Tensor | float, number: float) -> bool:

@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     from skipway.fitting.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
-    from skipway.training.team import team
+    from skipway.training.team import is_of_another, team
 
     keep_memory()
     config, out, precision = command.settings, command.out, command.precision
@@ -93,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
         tell(f"skipway: {error}")
         return FAILED
     except RuntimeError as error:
-        if own.count == 1:
+        if own.count == 1 or not is_of_another(error):
             raise
         tell(
             f"skipway: process {own.index} of {own.count} ends, for another one has: start the same command again to "

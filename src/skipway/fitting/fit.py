@@ -14,6 +14,7 @@ from skipway.data.batches import BatchStream
 from skipway.data.part import Part
 from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.splits import Data, Split
+from skipway.draws import drawn_alike
 from skipway.fitting.divergence import divergence
 from skipway.fitting.hooks import Clock, SignalProbe, evenly
 from skipway.nets.cost import block_costs, cost
@@ -103,7 +104,7 @@ def fit_nets(
     points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
     watched = evenly(data.validation, samples)
     savers = [Saver(means.checkpoints, means.seconds_between_checkpoints)] if means.checkpoints else []
-    with torch.random.fork_rng(), compiling(execution):
+    with torch.random.fork_rng(), drawn_alike(seeds[0]), compiling(execution):
         torch.manual_seed(_seed_of_draws(seeds[0], team.index))  # nets that draw are trained singly
         curves = train(
             net,
@@ -165,7 +166,7 @@ def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, means: Mea
 
 
 def _seed_of_draws(seed: int, member: int) -> int:
-    """The seed of dropout and stochastic depth: every member of a team draws for other samples."""
+    """The seed of dropout: every member of a team draws for other samples."""
     if member == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"draws of {seed} in process {member}".encode()).digest()[:4], "big")

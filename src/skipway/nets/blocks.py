@@ -70,16 +70,8 @@ def bottleneck_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]
 
 
 def activations(kinds: Sequence[str], channels: int) -> list[nn.Module]:
-    """The batch norms and ReLUs of one place in an order.
-
-    A ReLU works in place only on a batch norm's output: what else comes may be a block's input, which the other branch
-    still needs, or which a gate that carries everything hands on as it is.
-    """
-    follows = [False, *(kind == "bn" for kind in kinds)]
-    return [
-        nn.BatchNorm2d(channels) if kind == "bn" else ReLU(inplace=after_bn)
-        for kind, after_bn in zip(kinds, follows, strict=False)
-    ]
+    """The batch norms and ReLUs of one place in an order."""
+    return [nn.BatchNorm2d(channels) if kind == "bn" else ReLU() for kind in kinds]
 
 
 def activation(kinds: Sequence[str], channels: int) -> nn.Module | None:

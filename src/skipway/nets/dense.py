@@ -123,8 +123,7 @@ def _body(width: int, activation: str, layers: int) -> nn.Sequential:
 
 
 def _act(activation: str) -> nn.Module:
-    # In place: the linear layer before it keeps no copy of its own output.
-    return nn.ReLU(inplace=True) if activation == "relu" else nn.Tanh()
+    return nn.ReLU() if activation == "relu" else nn.Tanh()
 
 
 def _linear(features: int, width: int, activation: str) -> nn.Linear:

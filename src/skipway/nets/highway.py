@@ -58,7 +58,7 @@ def mnist_net(
             f"the highway authors' MNIST net takes images from {_LEAST_MNIST_SIZE} pixels; they have {size}."
         )
     first = _conv(1 if in_channels is None else in_channels, width, 5, padding=0)
-    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=ReLU(inplace=True))
+    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=ReLU())
     bodies = [_layer(width, width) for _ in range(sum(_MNIST_STAGES))]
     linear = _linear(width * _pooled(size - 4) ** 2, num_classes, std=0.1)
     head = named(**dict(_pooling(2, 0.5).named_children()), flatten=nn.Flatten(), linear=linear)
@@ -137,7 +137,7 @@ def _gated(
 
 
 def _layer(channels: int, out: int, kernel: int = 3) -> nn.Sequential:
-    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=ReLU(inplace=True))
+    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=ReLU())
 
 
 def _conv(channels: int, out: int, kernel: int, *, padding: int) -> nn.Conv2d:

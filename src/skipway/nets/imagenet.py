@@ -62,7 +62,7 @@ class ImageSkipNet(SkipNet):
         # Not SkipNet's own: it would register stem, blocks and head, and their names be in the state dict too.
         nn.Module.__init__(self)
         self.architecture: dict[str, Any] = {}
-        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), ReLU(inplace=True), pool
+        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), ReLU(), pool
         self._stages = [f"layer{number}" for number in range(1, len(counts) + 1)]
         for name, (start, end) in zip(self._stages, pairwise([0, *accumulate(counts)]), strict=True):
             self.add_module(name, nn.Sequential(*blocks[start:end]))
@@ -205,6 +205,6 @@ def _stem(stem: str, channels: int, width: int) -> nn.Module:
     if stem == "small":
         return conv(channels, width, 3)
     half = max(1, width // 2)
-    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), ReLU(inplace=True))
-    second = (conv(half, half, 3), nn.BatchNorm2d(half), ReLU(inplace=True))
+    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), ReLU())
+    second = (conv(half, half, 3), nn.BatchNorm2d(half), ReLU())
     return nn.Sequential(*first, *second, conv(half, width, 3))

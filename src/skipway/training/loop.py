@@ -168,8 +168,10 @@ class Training:
         self._update.load_state_dict(state["update"])
         self._stream.load_state_dict(state["stream"])
         self.meter.load_state_dict(state["meter"], self.team)
-        if self.team.index < len(state["random"]):  # a larger team's new members draw from their own seeds
-            set_random_state(state["random"][self.team.index], self.device)
+        first, index = state["random"][0], self.team.index
+        # A larger team's new members draw from their own seeds, but gates as in the others.
+        gates_alone = {name: value for name, value in first.items() if name == "rules"}
+        set_random_state(state["random"][index] if index < len(state["random"]) else gates_alone, self.device)
         for name, hook in self._named_hooks():  # those that remember nothing may be others than before
             if name in state["hooks"]:
                 hook.load_state_dict(state["hooks"][name])
