@@ -32,7 +32,7 @@ LEVELS = {
     "cli": 5,
 }
 # Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
-EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager", "fields"}
+EQUATION = {"registry", "gates", "shortcuts", "site", "reading", "trial", "norms", "skip", "row", "eager", "fields"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
     *("rundir", "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),

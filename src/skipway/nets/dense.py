@@ -7,8 +7,9 @@ import math
 from torch import nn
 
 from skipway.nets.family import Family, template
-from skipway.nets.stack import SkipNet, make_skips, named
+from skipway.nets.stack import SkipNet, named
 from skipway.registry import UnknownNameError
+from skipway.row import skip_row
 
 # 71 x 72 = 5,112 parameters in a plain layer against 2 x 50 x 51 = 5,100 in a highway layer: the paper's equal budgets.
 PLAIN_WIDTH, WIDTH = 71, 50
@@ -49,7 +50,7 @@ def dense_net(
     head = nn.Linear(width, num_classes)
     nn.init.normal_(head.weight, std=width**-0.5)
     nn.init.zeros_(head.bias)
-    return SkipNet(stem, make_skips(gate, bodies), head)
+    return SkipNet(stem, skip_row(gate, bodies), head)
 
 
 def check_depth(depth: int, layers: int = 1) -> None:
