@@ -15,7 +15,7 @@ from typing import Literal
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from skipway.trial import TrialRuns
+from skipway.trial import Trial, TrialRuns
 
 Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
 Shape = tuple[int, ...]
@@ -25,7 +25,7 @@ LAYOUTS: dict[Kind, str] = {
     "conv2d": "(batch, channels, height, width)",
     "conv3d": "(batch, channels, depth, height, width)",
 }
-_PIXELS = 3840  # 2^8 x 3 x 5, which strides divide; where nothing is computed, many cost no more than few
+_PIXELS = 960  # 2^6 x 3 x 5, which strides divide
 _WIDTHS = ("in_features", "in_channels", "num_features", "num_channels", "input_size", "embed_dim", "normalized_shape")
 
 
@@ -38,6 +38,7 @@ class Reading:
     out_features: int | None
     stride: int  # 0: the shape changes in a way that no stride tells
     ran: Sequence[nn.Module]  # the parts without children, as they ran; as they are defined where none did
+    several: bool = False  # whether a tuple of outputs comes out
     problem: str | None = None  # what stays open, and what settles it
 
 
@@ -79,11 +80,13 @@ class _Tries:
 
     def first(self, kind: Kind, features: int | None) -> Reading | None:
         """What the first run that succeeds shows; None if the body takes no input of this kind."""
-        # A body that takes a number of features which is none of its layers' takes any.
-        for width in [features] if features else [self._any, *self._widths]:
-            for shape in self._shapes(kind, width):
+        for width in [features] if features else [*self._widths, self._any]:
+            for shape, other in zip(self._shapes(kind, width), self._shapes(kind, self._any), strict=True):
                 if trial := self.runs(shape):
-                    return self._reading(kind, shape, trial.shape, trial.ran)
+                    # A body that takes a number of features which is none of its layers' takes any.
+                    if features or trial.only or not (wider := self.runs(other)):
+                        return self._reading(kind, shape, trial)
+                    return self._reading(kind, other, wider)
         return None
 
     def _shapes(self, kind: Kind, width: int) -> list[Shape]:
@@ -91,8 +94,8 @@ class _Tries:
             return [(self._batch, width), (self._batch, self._size, width)]
         return [(self._batch, width, *(self._size,) * space(kind))]
 
-    def _reading(self, kind: Kind, given: Shape, found: Shape, ran: Sequence[nn.Module]) -> Reading:
-        at = -1 if kind == "linear" else 1
+    def _reading(self, kind: Kind, given: Shape, trial: Trial) -> Reading:
+        found, at = trial.shape, -1 if kind == "linear" else 1
         width: int | None = given[at]
         out = found[at] if len(found) == len(given) else None
         stride, problem = self._stride(kind, given, found), None
@@ -104,7 +107,7 @@ class _Tries:
                 f"tried on the shape {given}, the body gave {found}, which no layer follows: give a gate, and where "
                 "something is carried a shortcut, that are modules of your own."
             )
-        return Reading(kind, width, out, stride, ran, problem)
+        return Reading(kind, width, out, stride, trial.ran, trial.several, problem)
 
     def _stride(self, kind: Kind, given: Shape, found: Shape) -> int:
         if len(found) != len(given) or found[0] != given[0]:
@@ -141,7 +144,8 @@ def _by_definition(body: nn.Module, features: int | None, kind: Kind | None, err
             f"the body could not be tried on an input ({type(error).__name__}: {error}), so its place in the net is "
             f"not known: give features=, the units or channels of its input, and kind=, one of {', '.join(LAYOUTS)}."
         )
-    return Reading(kind, features or widths[0], features or widths[1], 0 if strides else 1, leaves, problem)
+    goes_in, comes_out = (features or width for width in widths)
+    return Reading(kind, goes_in, comes_out, 0 if strides else 1, leaves, problem=problem)
 
 
 def _declared(body: nn.Module) -> list[Kind]:

@@ -37,6 +37,7 @@ class Site:
     body_layers: int = 1  # linear and convolution layers in the body
     norm: Callable[[int], nn.Module] | None = None  # makes a norm of the body's kind for so many features
     ends_in_relu: bool = False  # whether the body's last operation is a ReLU
+    several_outputs: bool = False  # whether the body returns a tuple, as attention does; F is its first element
     problem: str | None = None  # what the body leaves open, and which argument settles it
 
     @classmethod
@@ -68,7 +69,7 @@ class Site:
             raise ValueError(f"kind is the layout of the body's input, one of {', '.join(LAYOUTS)}; it is {kind!r}.")
         if not 0 <= (index or 0) < (math.inf if count is None else count):
             raise ValueError(f"index counts the blocks from 0 to count - 1; index is {index} and count {count}.")
-        return replace(_seen(body, features, kind), row=(index, count))
+        return replace(_see(body, features, kind), row=(index, count))
 
     @property
     def index(self) -> int:
@@ -179,27 +180,6 @@ def beside(body: nn.Module, module: M) -> M:
     return module if first is None else module.to(device=first.device, dtype=first.dtype)
 
 
-# Of bodies made of these alone, the repr tells all that a trial run sees; and a net has many that are alike.
-_TOLD_BY_REPR = {
-    f"torch.nn.modules.{name}"
-    for names in ("activation container conv dropout flatten linear pooling", "batchnorm instancenorm normalization")
-    for name in names.split()
-}
-_SEEN: dict[object, Site] = {}
-
-
-def _seen(body: nn.Module, features: int | None, kind: Kind | None) -> Site:
-    types = tuple(type(part) for part in body.modules())
-    if nn.MultiheadAttention in types or not all(
-        t.__module__ in _TOLD_BY_REPR or issubclass(t, nn.ReLU) for t in types
-    ):
-        return _see(body, features, kind)
-    key = (repr(body), types, features, kind)
-    if key not in _SEEN:
-        _SEEN[key] = _see(body, features, kind)
-    return _SEEN[key]
-
-
 def _see(body: nn.Module, features: int | None, kind: Kind | None) -> Site:
     found = read(body, features, kind)
     first = next((part for part in found.ran if isinstance(part, _ConvNd) and _kind(part) == found.kind), None)
@@ -214,6 +194,7 @@ def _see(body: nn.Module, features: int | None, kind: Kind | None) -> Site:
         body_layers=len(list(layers_of(body))),
         norm=None if norm is None else norm_like(norm, space(found.kind)),
         ends_in_relu=bool(found.ran) and isinstance(found.ran[-1], _ACTIVATIONS_AT_ZERO),
+        several_outputs=found.several,
         problem=found.problem,
     )
 

@@ -16,7 +16,6 @@ from skipway.reading import Kind
 from skipway.shortcuts import fit_shortcut
 
 Others = tuple[Any, ...] | None  # what a body returns beside F, where it returns a tuple
-_RETURN_TUPLES = (nn.MultiheadAttention, nn.RNNBase)
 
 
 class Skip(nn.Module):
@@ -47,7 +46,7 @@ class Skip(nn.Module):
             broadcast to theirs.
     """
 
-    _returns_tuple = False  # as far as is known before the first call
+    _several_outputs = False  # whether the body returns more than F, as far as is known before its first call
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Skip(nn.Module):
         # Body before gate in the state dict too, as in the equation.
         self.body, self.shortcut, self.pre, self.post = body, shortcut, pre, post
         self.gate = gate
-        self._returns_tuple = isinstance(body, _RETURN_TUPLES)
+        self._several_outputs = gate.site.several_outputs
 
     def transform(self, z: Tensor, *args: Any, **kwargs: Any) -> Any:
         """F(z): the body. Blocks whose parameter names belong to other people's checkpoints override this."""
@@ -106,10 +105,10 @@ class Skip(nn.Module):
     def _sum(self, z: Tensor, flow: Flow, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Others]:
         """T F + C S, and what the body returns beside F."""
         t, c = flow
-        if c is None and isinstance(t, float | int):
+        if c is None and isinstance(t, (float, int)):
             c = 1 - t
         carried = None if _is(c, 0.0) else self.carry(z)
-        if _is(t, 0.0) and carried is not None and not self._returns_tuple:
+        if _is(t, 0.0) and carried is not None and not self._several_outputs:
             _check_factor("C", c, carried)
             return _times(c, carried), None
         transformed, others = self._split(self.transform(z, *args, **kwargs))
@@ -117,9 +116,9 @@ class Skip(nn.Module):
 
     def _split(self, output: Any) -> tuple[Tensor, Others]:
         if isinstance(output, tuple):
-            self._returns_tuple = True
+            self._several_outputs = True
             return output[0], output[1:]
-        if isinstance(output, list | dict):
+        if isinstance(output, (list, dict)):
             raise ValueError(
                 "a body returns F, or a tuple whose first element is F; "
                 f"{type(self.body).__name__} returns a {type(output).__name__}: wrap it in a module that returns F."
@@ -216,7 +215,7 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
 
 
 def _is(value: Tensor | float | None, number: float) -> bool:
-    return isinstance(value, float | int) and value == number
+    return isinstance(value, (float, int)) and value == number
 
 
 def _times(factor: Tensor | float | None, branch: Tensor) -> Tensor:
