@@ -7,7 +7,8 @@ reported and lesioned::
         def forward(self, z: Tensor) -> Flow:
             return Flow(0.5, 0.5)
 
-Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
+Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Where it reads its site's
+`count` or `index`, it depends on depth, and a block by hand is refused unless it was told. Its children are
 `torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
 trained stacked (`skipway.training.replicas`).
 """

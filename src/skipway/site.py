@@ -163,10 +163,10 @@ class Site:
 
     def __str__(self) -> str:
         """What was inferred, in short, as a gate's repr shows it."""
-        where = LAYOUTS[self.kind] if self.kind else "a layout not known"
-        parts = [f"{self.features} -> {self.out_features} features of {where}"]
-        if self.kind != "linear":
-            parts += [f"kernel {self.kernel}", f"stride {self.stride}"]
+        where = f" of {LAYOUTS[self.kind]}" if self.kind else ""
+        parts = [f"{self.features or '?'} -> {self.out_features or '?'} features{where}"]
+        if space(self.kind):
+            parts += [f"kernel {self.kernel or '?'}", f"stride {self.stride or '?'}"]
         if self.groups != 1:
             parts.append(f"groups {self.groups}")
         if self.row != (None, None):

@@ -37,7 +37,7 @@ class TrialRuns:
     again on the meta device, which knows shapes alone but is slow to load: torch's compiler comes with it.
 
     Attributes:
-        error: why the latest run failed; None if it did not.
+        error: why the first run failed that did; None if none did.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,19 +50,21 @@ class TrialRuns:
         """Run on an input of this shape, whose batch is the first dimension; None if the module does not take it."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings(), eager():
             warnings.simplefilter("ignore")
-            trial = self._try((0, *shape[1:]), meta=False)
-            if trial and trial.shape[:1] == (0,):
-                return trial._replace(shape=(shape[0], *trial.shape[1:]))
-            return self._try(shape, meta=True)
+            found = self._try((0, *shape[1:]), meta=False)
+            if isinstance(found, Trial) and found.shape[:1] == (0,):
+                return found._replace(shape=(shape[0], *found.shape[1:]))
+            found = self._try(shape, meta=True)
+        if isinstance(found, Trial):
+            return found
+        self.error = self.error or found
+        return None
 
-    def _try(self, shape: Sequence[int], *, meta: bool) -> Trial | None:
-        self.error = None
+    def _try(self, shape: Sequence[int], *, meta: bool) -> Trial | Exception:
         try:
             trial = _run(self._copy(meta), shape, _META if meta else _device(self._module))
-            return trial._replace(only=False) if self._lazy else trial
         except Exception as error:  # a stranger's module: whatever it raises, it does not take this input
-            self.error = error
-            return None
+            return error
+        return trial._replace(only=False) if self._lazy else trial
 
     def _copy(self, meta: bool) -> nn.Module:
         if meta not in self._copies or self._lazy:  # a lazy layer keeps the shape that it took first
