@@ -75,13 +75,14 @@ class ChannelAttention(nn.Module):
 
 
 class Noisy(nn.Module):
-    """It draws and counts in evaluation mode too."""
+    """It draws and counts in evaluation mode, and training would change more."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, z: Tensor) -> Tensor:
+        assert not self.training
         self.calls += 1
         return z + torch.rand(())
 
@@ -277,7 +278,7 @@ def test_a_trial_leaves_the_body_the_generators_and_the_hooks_as_they_were():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    Residual(body, "identity")
+    assert Residual(body, "B").gate.site.features == 8  # it was tried
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
     assert not any(module._forward_pre_hooks for module in body.modules())
