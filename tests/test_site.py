@@ -118,6 +118,11 @@ BODIES = {
         IMAGE,
         f"8 -> 8 {IMAGES}, kernel 3, stride 1",
     ),
+    "pooling before a transposed convolution": (
+        lambda: nn.Sequential(nn.AvgPool2d(3, stride=1, padding=1), nn.ConvTranspose2d(8, 8, 3, padding=1)),
+        IMAGE,
+        f"8 -> 8 {IMAGES}, kernel 3, stride 1",
+    ),
     "pooling before a convolution": (
         lambda: nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(8, 16, 3, padding=1)),
         IMAGE,
@@ -162,6 +167,7 @@ def test_a_projection_beside_a_norm_of_features_mixes_no_positions(norm):
     ("norm", "found"),
     [
         (nn.BatchNorm2d(8), nn.BatchNorm2d(12)),
+        (nn.Sequential(nn.BatchNorm2d(8), nn.GroupNorm(2, 8)), nn.GroupNorm(2, 12)),  # the last one
         (nn.SyncBatchNorm(8), nn.SyncBatchNorm(12)),
         (nn.InstanceNorm2d(8, affine=True), nn.InstanceNorm2d(12, affine=True)),
         (nn.GroupNorm(8, 8), nn.GroupNorm(4, 12)),  # the most groups that divide both
@@ -268,6 +274,7 @@ def test_lazy_layers_are_tried_and_stay_lazy():
     assert block.gate.transform.kernel_size == (5, 5)
     assert block.body[0].has_uninitialized_params()
     assert block(torch.randn(IMAGE)).shape == IMAGE
+    assert str(Site.of(nn.LazyLinear(4), features=8)) == f"8 -> 4 {VECTORS}"
     with pytest.raises(ValueError, match="LazyLinear has none before its first call"):
         Skip("residual", nn.LazyLinear(8), count=9)
 

@@ -352,6 +352,21 @@ def test_what_else_a_body_returns_comes_out_though_t_is_0():
     assert torch.equal(state, block.body(x)[1])
 
 
+def test_a_lesion_keeps_what_else_a_body_is_known_to_return():
+    class Masked(nn.Module):
+        """A trial cannot tell; a call does. F is infinite, and 0 times it no number."""
+
+        def forward(self, z, *, mask):
+            return z / mask, "rest"
+
+    block, x = Residual(Masked()), torch.ones(2, 4)
+    block(x, mask=torch.ones(4))
+    with lesion(block, [""]):
+        y, rest = block(x, mask=torch.zeros(4))
+    assert torch.equal(y, x)
+    assert rest == "rest"
+
+
 def test_a_body_that_gives_no_tensor_is_refused():
     class Named(nn.Linear):
         def forward(self, z):
