@@ -33,7 +33,10 @@ LEVELS = {
     "cli": 5,
 }
 # Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
-EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "draws", "eager", "fields", "limits"}
+EQUATION = {
+    *("registry", "gates", "shortcuts", "site", "reading", "trial", "norms", "skip", "row", "draws", "eager", "fields"),
+    "limits",
+}
 # What lies on a disk, and whether it is whole.
 RUNDIR = {"rundir", "records", "digests", "integrity"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)

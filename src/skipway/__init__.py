@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skipway.probe.lesion import lesion as lesion
     from skipway.report.page import write as write_report  # noqa: F401
     from skipway.report.query import query as query
+    from skipway.row import skip_row as skip_row
     from skipway.rundir import Study as Study
     from skipway.skip import Highway as Highway
     from skipway.skip import Residual as Residual
@@ -56,6 +57,7 @@ _HOMES = {
     "override_flows": "skipway.probe.handles:override_flows",
     "query": "skipway.report.query:query",
     "read_flows": "skipway.probe.handles:read_flows",
+    "skip_row": "skipway.row:skip_row",
     "study": "skipway.studies.api:study",
     "write_report": "skipway.report.page:write",
 }

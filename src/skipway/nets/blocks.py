@@ -128,7 +128,7 @@ def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
     """
     if order.normalises_branch:
         return make_shortcut(spec, Site.of(body))
-    shortcut = make_shortcut(spec, replace(Site.of(body), normalised=False))
+    shortcut = make_shortcut(spec, replace(Site.of(body), norm=None))
     for layer in layers_of(shortcut):
         layer.register_parameter("bias", None)  # the batch norm of the next block, or after the addition, has its own
     return shortcut

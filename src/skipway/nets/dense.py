@@ -11,8 +11,9 @@ from torch import nn
 
 from skipway.gates import layers_of
 from skipway.nets.family import Family, template
-from skipway.nets.stack import SkipNet, make_skips, named
+from skipway.nets.stack import SkipNet, named
 from skipway.registry import UnknownNameError
+from skipway.row import skip_row
 
 # 71 x 72 = 5,112 parameters in a plain layer against 2 x 50 x 51 = 5,100 in a highway layer: the paper's equal budgets.
 PLAIN_WIDTH = 71
@@ -58,7 +59,7 @@ def dense_net(
     head = nn.Linear(width, num_classes)
     nn.init.normal_(head.weight, std=width**-0.5)
     nn.init.zeros_(head.bias)
-    return SkipNet(stem, make_skips(gate, bodies), head)
+    return SkipNet(stem, skip_row(gate, bodies), head)
 
 
 def matched_width(gate: str, activation: str, layers: int, match: str) -> int:
@@ -66,7 +67,7 @@ def matched_width(gate: str, activation: str, layers: int, match: str) -> int:
 
     def size(rule: str, width: int) -> int:
         with torch.random.fork_rng():  # what is built here is thrown away, and must not move the net's own draws
-            (block,) = make_skips(rule, [_body(width, activation, layers)])
+            (block,) = skip_row(rule, [_body(width, activation, layers)])
         if match == "parameters":
             return sum(parameter.numel() for parameter in block.parameters())
         return sum(cast(nn.Linear, layer).weight.numel() for layer in layers_of(block))
