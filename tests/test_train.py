@@ -176,40 +176,37 @@ def test_no_signal_no_stop():
 # The command
 
 
+FLAGS = ["--net", "highway-dense-20", "--width", "32", "--learning-rates", "0.03", "--steps", "600"]
+OFTEN = ("--save-every", "0")  # after every step
+
+
 def command(out: Path, *flags: str) -> list[str]:
-    net = [
-        "--net",
-        "highway-dense-20",
-        "--width",
-        "32",
-        "--learning-rates",
-        "0.03",
-        "--steps",
-        "1500",
-        "--save-every",
-        "0",
-    ]
-    return [sys.executable, "-m", "skipway", "train", *net, "--out", str(out), *flags]
+    return [sys.executable, "-m", "skipway", "train", *FLAGS, "--out", str(out), *flags]
 
 
-def training(out: Path, deadline: float = 60) -> bool:
-    """Wait until a training has saved its state."""
-    end = time.monotonic() + deadline
-    while not list(out.glob("checkpoint/step-*")) and time.monotonic() < end:
-        time.sleep(0.02)
-    return bool(list(out.glob("checkpoint/step-*")))
+def saved_step(out: Path) -> int:
+    """The newest step whose state is saved; 0 where none is."""
+    return max((int(path.stem.partition("-")[2]) for path in out.glob("checkpoint/step-*")), default=0)
+
+
+def wait_for_step(out: Path, step: int, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 120
+    while saved_step(out) < step:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @pytest.mark.slow
-def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
+def test_killed_several_times_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL while it saves after every step, so that many of them come in the middle of a write."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, capture_output=True)
     draw = random.Random(0)
-    for _ in range(10):
-        process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert training(killed)
-        time.sleep(2 + draw.uniform(0.0, 0.5))
+    for _ in range(5):
+        start = [*command(killed), *OFTEN]
+        process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_step(killed, saved_step(killed) + draw.randrange(1, 60), process)
         process.kill()
         process.wait()
     subprocess.run(command(killed), check=True, capture_output=True)
@@ -218,8 +215,9 @@ def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
 
 
 def test_sigterm_saves_and_ends_with_143(tmp_path):
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert training(tmp_path)
+    start = command(tmp_path, *OFTEN)
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path, 1, process)
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
@@ -293,8 +291,11 @@ def torchrun(count: int, *arguments: str) -> subprocess.Popen[str]:
 
 def rows_of(out: Path, count: int, *flags: str) -> list[dict[str, float]]:
     settings = ["--net", "highway-dense-12", "--steps", "50", "--batch-size", "33", "--learning-rates", "0.03"]
-    arguments = ["-m", "skipway", "train", *settings, "--out", str(out), *flags]
-    process = torchrun(count, *arguments) if count > 1 else subprocess.Popen([sys.executable, *arguments])
+    arguments = ["train", *settings, "--out", str(out), *flags]
+    if count == 1:
+        assert main(arguments) == 0
+        return Run(out).metrics()
+    process = torchrun(count, "-m", "skipway", *arguments)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return Run(out).metrics()
@@ -343,19 +344,17 @@ def test_several_processes_count_every_sample_once(tmp_path):
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_and_the_next_start_goes_on(tmp_path):
     out = tmp_path / "run"
-    flags = command(out)[3:]
-    process = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
-    assert training(out)
+    process = torchrun(2, *command(out, *OFTEN)[1:])
+    wait_for_step(out, 1, process)
     found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "go on from the last checkpoint" in err or "SIGTERM" in err
-    before = max(int(path.stem.partition("-")[2]) for path in out.glob("checkpoint/step-*"))
-    again = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
+    assert 0 < saved_step(out) < 600
+    again = torchrun(2, *command(out)[1:])
     _, err = again.communicate(timeout=240)
     assert again.returncode == 0, err
-    assert before > 0
     assert Run(out).info()["status"] == "done"
 
 
