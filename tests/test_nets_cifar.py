@@ -493,9 +493,9 @@ def test_a_name_that_tells_the_order_cannot_be_given_another():
 
 @pytest.mark.parametrize("name", ["resnet-1202", "highway-1202", "preresnet-1001"])
 def test_a_thousand_layers_build_at_once_and_run_forward_and_backward(name):
-    began = time.perf_counter()
+    began = time.process_time()
     net = build(name, num_classes=10, width=2)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     F.cross_entropy(net(images(2, 8)), torch.arange(2)).backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
     assert len(find_skips(net)) == (333 if name.startswith("pre") else 600)

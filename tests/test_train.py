@@ -20,13 +20,14 @@ from skipway.cli.main import main
 from skipway.fitting.advice import activation_bytes, what_would_fit
 from skipway.fitting.config import TrainConfig
 from skipway.fitting.fit import Means
-from skipway.fitting.run import run_training
+from skipway.fitting.run import run_training, usual_means
 from skipway.nets.registry import build
 from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook, Training
 from skipway.training.recipe import Recipe
+from skipway.training.replicas import Replicas
 from skipway.training.saving import Stopped, stopping_tidily
 
 RECIPE = Recipe(learning_rates=(0.05,), batch_size=48, steps=40, schedule="exponential", warmup_steps=5)
@@ -86,6 +87,30 @@ def test_recomputing_and_accumulating_go_on_as_they_began(tmp_path):
     with pytest.raises(Stopped):
         run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(5)])
     assert files(run_training(config, tmp_path / "stopped")) == files(whole)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_step_is_as_precise_as_was_asked_also_after_a_stop(precision, tmp_path):
+    seen = []
+
+    class Looks(Hook):
+        def on_start(self, net: Replicas) -> None:
+            net.net.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+    config = TrainConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
+    means = usual_means(precision=precision)
+    whole = run_training(config, tmp_path / "whole", means=means, hooks=[Looks()])
+    assert seen.count(torch.bfloat16) == (6 if precision == "bfloat16" else 0)
+    with pytest.raises(Stopped):
+        run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(3)])
+    assert files(run_training(config, tmp_path / "stopped")) == files(whole)
+
+
+def test_flags_decide_how_a_training_runs(tmp_path):
+    asked = ["--precision", "bfloat16", "--memory", "recompute", "--accumulate", "2"]
+    assert main(["train", "--net", "plain-dense-5", "--steps", "2", *asked, "--out", str(tmp_path)]) == 0
+    choices = Run(tmp_path).info()["choices"]
+    assert (choices["bfloat16"], choices["recompute"], choices["accumulate"]) == (True, True, 2)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
