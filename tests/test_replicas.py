@@ -2,7 +2,7 @@
 
 The arithmetic is the same but for the order of sums inside a product, of 64 terms at most: a step may differ by 64 u,
 with u the unit roundoff. What differs grows until the end: weights that are shifted by 1e-9 at the start differ by less
-than ten times as much after the 40 steps here; with AdamW, which divides by gradients near zero, by 4,000 times as much.
+than ten times as much after the 40 steps here; with AdamW, which divides by gradients near zero, 4,000 times.
 64 u x 40 steps x growth is the tolerance on every processor; rounding errors mostly cancel, so far less is seen. In
 single precision nets are smooth: near a corner of ReLU, 1e-7 may decide whether a unit learns.
 """
