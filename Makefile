@@ -1,6 +1,8 @@
 # The habits of this project. Each target makes what it needs.
 PYTHON ?= python3
 DEMO_OUT ?= studies/digits-dense
+# What is never imported need not be compiled: that would take half a minute of each install.
+PIP_FLAGS = --quiet --no-compile -c constraints.txt
 
 .PHONY: demo test check bench clean
 
@@ -29,12 +31,12 @@ clean:  ## Take away environments and caches; studies stay.
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -c constraints.txt -e .
+	.venv/bin/python -m pip install $(PIP_FLAGS) -e .
 	touch $@
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	.venv-test/bin/python -m pip install $(PIP_FLAGS) -e '.[test]'
 	# The peers that nets are compared with; alone, since they would ask for another torch.
-	.venv-test/bin/python -m pip install --quiet -c constraints.txt --no-deps torchvision timm
+	.venv-test/bin/python -m pip install $(PIP_FLAGS) --no-deps torchvision timm
 	touch $@
