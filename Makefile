@@ -1,6 +1,7 @@
 # The habits of this project. Each target makes what it needs.
 PYTHON ?= python3
 DEMO_OUT ?= studies/digits-dense
+PROCESSES ?= 2
 # What is never imported need not be compiled: that would take half a minute of each install.
 PIP_FLAGS = --quiet --no-compile -c constraints.txt
 
@@ -9,8 +10,8 @@ PIP_FLAGS = --quiet --no-compile -c constraints.txt
 demo: .venv/installed  ## Train 225 nets on scikit-learn's digits; print table and verdict; write the report.
 	.venv/bin/skipway study --out $(DEMO_OUT)
 
-test: .venv-test/installed  ## Run the tests.
-	.venv-test/bin/python -m pytest
+test: .venv-test/installed  ## Run the tests, a file at a time in each of so many processes.
+	.venv-test/bin/python -m pytest -n $(PROCESSES) --dist loadfile
 
 check: .venv-test/installed  ## Format, lint, types and the levels of the house.
 	.venv-test/bin/ruff format --check .
