@@ -284,8 +284,7 @@ def test_a_hub_name_that_is_neither_cached_nor_reachable(tmp_path):
     refused("nobody-at-all/no-such-net", "not in the local Hub cache, and the Hugging Face Hub cannot be reached")
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("revision", ["", "@v1"])
+@pytest.mark.parametrize(("file", "revision"), [("model.safetensors", ""), ("pytorch_model.bin", "@v1")])
 def test_a_hub_name_is_found_in_the_hubs_own_cache(file, revision, tmp_path):
     weights = state()
     commit = hashlib.sha1(file.encode()).hexdigest()
