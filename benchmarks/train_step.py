@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=["resnet-20", "resnet-56", "highway-56", "resnet-110"])
     for name, default in (("batch", RECIPE.batch_size), ("rounds", 5), ("steps", 20), ("images", IMAGES)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--product", type=int, default=2048, help="side of the matrices whose product is the peak")
     wanted = parser.parse_args()
     cores = torch.get_num_threads()
     print(f"{cores} threads, torch {torch.__version__}, batch {wanted.batch}; speed-ups are against the usual loop")
@@ -74,7 +75,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     for _ in range(wanted.rounds):
         for way, (function, more, _) in ways.items():
             times[way].append(pools[way].submit(function, *job, *more, wanted.steps).result())
-        peaks.append(pools["usual loop"].submit(peak_rate, cores).result())
+        peaks.append(pools["usual loop"].submit(peak_rate, cores, wanted.product).result())
     for pool in pools.values():
         pool.shutdown()
     peak, net = statistics.median(peaks), build(name, num_classes=CLASSES)
@@ -212,7 +213,7 @@ def timed(run: Callable[[int], None], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def peak_rate(threads: int, size: int = 2048) -> float:
+def peak_rate(threads: int, size: int) -> float:
     """Of this machine's products, operations a second: the best of several."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)

@@ -246,7 +246,7 @@ def test_rezero_starts_as_the_identity():
 @pytest.mark.parametrize(("count", "start"), [(1, 0.1), (18, 0.1), (19, 1e-5), (24, 1e-5), (25, 1e-6), (100, 1e-6)])
 def test_layerscale_starts_by_depth(count, start):
     gate = make_gate("layerscale", site(body("vector"), index=0, count=count))
-    torch.testing.assert_close(gate.scale, torch.full((2,), start))
+    torch.testing.assert_close(gate.scale, torch.full((2,), start), rtol=1e-6, atol=0)
 
 
 def test_a_given_start_of_layerscale_is_taken():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import skipway as sw
 from helpers import left_after, workers_of
 from skipway.cli.main import FAILED
 from skipway.cli.show import show
+from skipway.cli.study import parse
 from skipway.data.augment import AUGMENTATIONS, Augmentation
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
@@ -298,25 +300,33 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
         GATES.remove("broken")
 
 
+FLAGS = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 400"
+
+
 def command(out: Path) -> list[str]:
-    flags = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.01 --steps 600"
-    return [sys.executable, "-m", "skipway", "study", "--out", str(out), *flags.split()]
+    return [sys.executable, "-m", "skipway", "study", "--out", str(out), *FLAGS.split()]
+
+
+def wait_for(there: Callable[[], bool], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not there():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.slow
 def test_killed_and_started_again_at_once_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL while workers start and while they train: none is left, no cell is computed twice, numbers are equal."""
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
     draw = random.Random(0)
     killed, seen, orphans = Study(tmp_path / "killed"), {}, []
     for moment in ("start", "training", "start", "training"):
         process = subprocess.Popen(command(killed.path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not (workers := workers_of(process.pid)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        while moment == "training" and not list(killed.path.glob(".progress/*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0.0, 2.0 if moment == "training" else 0.5))
+        wait_for(lambda own=process: bool(workers_of(own.pid)), process)
+        if moment == "training":
+            wait_for(lambda: any(killed.path.glob(".progress/*")), process)
+        workers = workers_of(process.pid)
+        time.sleep(draw.uniform(0.0, 1.0 if moment == "training" else 0.5))
         orphans += [*workers, *workers_of(process.pid)]
         process.kill()
         process.wait()
@@ -330,15 +340,13 @@ def test_killed_and_started_again_at_once_it_ends_with_the_same_bits(tmp_path):
         stamp = (run.path / "model.safetensors").stat().st_mtime_ns
         assert seen.get(run.id, stamp) == stamp
     assert killed.info()["status"] == "done"
-    assert numbers(killed) == numbers(Study(tmp_path / "whole"))
+    assert numbers(killed) == numbers(run_study(parse(FLAGS.split()).settings, tmp_path / "whole"))
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path):
     process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".progress/*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: any(tmp_path.glob(".progress/*")), process)
     workers_of(process.pid)[-1].kill()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -351,9 +359,7 @@ def test_control_c_ends_tidily(tmp_path):
         [*command(tmp_path), "--steps", "30000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     study = Study(tmp_path)
-    deadline = time.monotonic() + 60
-    while not list(study.path.glob(".progress/*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(lambda: any(tmp_path.glob(".progress/*")), process)
     os.kill(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
