@@ -125,7 +125,7 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
 
 def _of_net(name: str | None) -> TrainConfig:
     if name is None:
-        return TrainConfig(recipe=Recipe(learning_rates=(0.03,)))
+        return TrainConfig(recipe=Recipe(learning_rates=(0.1,)))
     # The nets need torch; help begins without it.
     from skipway.fitting.defaults import default_config
 
