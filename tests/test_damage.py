@@ -18,8 +18,10 @@ from skipway.cli.study import parse
 from skipway.fitting.config import TrainConfig
 from skipway.fitting.run import run_training
 from skipway.integrity import examine
+from skipway.locks import locked
 from skipway.rundir import (
     ASIDE,
+    LOCK,
     METRICS,
     PROBES,
     RUN,
@@ -122,13 +124,11 @@ def test_nothing_is_set_aside_through_a_link(study, tmp_path):
 
 
 def test_a_study_that_is_running_is_not_mended(study):
-    import filelock
-
     cut(victim(study, WEIGHTS))
-    with filelock.FileLock(study / ".lock"):
+    with locked(study / LOCK, ""):
         status, said = ask("mend", study)
-    assert status == WRONG_USAGE
-    assert "another process is at work" in said
+    assert status == FAILED
+    assert "is at work in" in said
     assert victim(study, WEIGHTS).exists()
 
 

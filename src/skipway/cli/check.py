@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ import tyro
 
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.tell import say
-from skipway.rundir import RUN, RUNS, STUDY, home_of
+from skipway.locks import locked
+from skipway.rundir import LOCK, RUN, RUNS, STUDY, home_of
 
 if TYPE_CHECKING:
     from skipway.integrity import Examined
@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     """Parse, read everything, print what is whole and what is not.
 
     Raises:
-        ValueError: if there is nothing to check, or if a study that is running is to be mended.
+        ValueError: if there is nothing to check.
+        BusyError: if a study that is running is to be mended.
     """
     command = tyro.cli(CheckCommand, args=[*arguments], prog="skipway check")
     from skipway.integrity import examine
@@ -86,27 +87,11 @@ def _mend(examined: Examined) -> dict[Path, Path]:
     home = home_of(examined.path)
     if (home / RUNS).is_symlink():
         raise ValueError(f"{home / RUNS} is a symbolic link: nothing is moved where it leads.")
-    with _held(examined.path):
+    with locked(home / LOCK, f"{{holder}} is at work in {home}: wait for it, then mend."):
         moved = {part.path: part.set_aside() for part in examined.of("damaged")}
     for place in moved.values():
         say(f"Set aside: {place}")
     return moved
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Nobody else works in a study or a run meanwhile."""
-    import filelock
-
-    lock = filelock.FileLock(home_of(folder) / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ValueError(f"another process is at work in {folder}: wait for it, then mend.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _next_step(examined: Examined, moved: Mapping[Path, Path], folder: Path) -> str:
