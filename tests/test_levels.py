@@ -36,7 +36,17 @@ LEVELS = {
 EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager", "fields"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
-    *("rundir", "locks", "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),
+    *(
+        "rundir",
+        "locks",
+        "registry",
+        "fields",
+        "studies.config",
+        "studies.process",
+        "fitting.config",
+        "training.recipe",
+        "report",
+    ),
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 MODULES = {
