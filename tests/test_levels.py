@@ -41,7 +41,8 @@ EQUATION = {
 RUNDIR = {"rundir", "records", "digests", "integrity"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
-    *(*RUNDIR, "locks", "registry", "fields", "studies.config", "fitting.config", "training.recipe", "report"),
+    *(*RUNDIR, "locks", "registry", "fields", "training.recipe", "report"),
+    *("studies.config", "studies.process", "fitting.config"),
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 MODULES = {

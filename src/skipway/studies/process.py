@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skipway.training.machine import keep_memory
-
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
 
@@ -28,8 +26,11 @@ def start_worker(parent: int) -> None:
     _parent = parent
     end_if_orphaned()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_memory()
     threading.Thread(target=_watch_parent, daemon=True).start()
+    # It comes with torch, which takes seconds to load, and the parent may be killed meanwhile.
+    from skipway.training.machine import keep_memory
+
+    keep_memory()
 
 
 @contextmanager
