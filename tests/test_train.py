@@ -92,7 +92,7 @@ def test_every_step_is_as_precise_as_was_asked_also_after_a_stop(precision, tmp_
     assert seen.count(torch.bfloat16) == (6 if precision == "bfloat16" else 0)
     with pytest.raises(Stopped):
         run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(3)])
-    assert files(run_training(config, tmp_path / "stopped")) == files(whole)
+    assert files(run_training(config, tmp_path / "stopped", means=means)) == files(whole)
 
 
 def test_flags_decide_how_a_training_runs(tmp_path):
