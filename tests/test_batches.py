@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream, batches
+from skipway.data.order import Order
 from skipway.data.part import Part
 from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
@@ -146,6 +147,12 @@ def test_augmentations_leave_the_order_alone():
         assert torch.equal(y, plain_y)
         assert x.shape == plain_x.shape
         assert not torch.equal(x, plain_x)
+
+
+def test_draws_are_not_those_of_the_orders_own_seed():
+    (flip,) = make_augmentations(["flip"])
+    _, drawn = Order(99, (1, 8, 8), [3], augment=[flip]).take(99)
+    assert not torch.equal(drawn[0], flip.draw(99, (1, 8, 8), torch.Generator().manual_seed(3)))
 
 
 def test_a_flip_of_every_image_is_every_image_flipped():

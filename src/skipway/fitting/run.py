@@ -177,8 +177,8 @@ def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
             means=means,
             hooks=hooks,
         )
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         share = recipe.batch_size // means.team.count
         raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, means)) from error
