@@ -5,6 +5,7 @@ Under ``torchrun`` there are several; otherwise this one is alone, and everythin
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -12,6 +13,10 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+
+# Its functions have the group of that moment as a default argument. Imported before there is one, as here and not by
+# DDP, they do not hold it past `Torchrun.leave`.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 
 from skipway.gates import Gate
@@ -76,6 +81,10 @@ class Torchrun(Team):
 
     def leave(self) -> None:
         dist.barrier()
+        # The wrapped nets hold the group, and the group its threads. One that still lets go of a tensor while the
+        # interpreter ends aborts the process.
+        self._accelerator.free_memory()
+        gc.collect()
         dist.destroy_process_group()
 
     def wrap(self, net: nn.Module) -> nn.Module:
