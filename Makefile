@@ -1,14 +1,17 @@
 # The habits of this project. Each target makes what it needs.
 PYTHON ?= python3
 DEMO_OUT ?= studies/digits-dense
+PROCESSES ?= 2
+# What is never imported need not be compiled: that would take half a minute of each install.
+PIP_FLAGS = --quiet --no-compile -c constraints.txt
 
 .PHONY: demo test check bench clean
 
-demo: .venv/installed  ## Train 225 nets on scikit-learn's digits; print table and verdict; write the report.
+demo: .venv/installed  ## Train 315 nets on scikit-learn's digits; print table and verdict; write the report.
 	.venv/bin/skipway study --out $(DEMO_OUT)
 
-test: .venv-test/installed  ## Run the tests.
-	.venv-test/bin/python -m pytest
+test: .venv-test/installed  ## Run the tests, a file at a time in each of so many processes.
+	.venv-test/bin/python -m pytest -n $(PROCESSES) --dist loadfile
 
 check: .venv-test/installed  ## Format, lint, types and the levels of the house.
 	.venv-test/bin/ruff format --check .
@@ -30,12 +33,12 @@ clean:  ## Take away environments and caches; studies stay.
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -c constraints.txt -e .
+	.venv/bin/python -m pip install $(PIP_FLAGS) -e .
 	touch $@
 
 .venv-test/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-test
-	.venv-test/bin/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	.venv-test/bin/python -m pip install $(PIP_FLAGS) -e '.[test]'
 	# The peers that nets are compared with; alone, since they would ask for another torch.
-	.venv-test/bin/python -m pip install --quiet -c constraints.txt --no-deps torchvision timm
+	.venv-test/bin/python -m pip install $(PIP_FLAGS) --no-deps torchvision timm
 	touch $@

@@ -12,6 +12,7 @@ nets were built.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -35,15 +36,17 @@ FEATURES, CLASSES = 64, 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gates", nargs="+", default=GATES)
     for name, default in (("replicas", 16), ("depth", 50), ("width", 50), ("batch", 128), ("rounds", 5), ("steps", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--product", type=int, default=2048, help="side of the matrices whose product is the peak")
     wanted = parser.parse_args()
-    peak = peak_rate()
+    peak = peak_rate(wanted.product)
     cores = torch.get_num_threads()
     print(f"{cores} threads, torch {torch.__version__}; matrix-product peak {peak / 1e9:.0f} GFLOP/s")
     print(f"{wanted.replicas} nets of depth {wanted.depth}, batch {wanted.batch}; width {wanted.width} for every gate")
     print(f"\n{'gate':10} {'way':24} {'ms a replica':>12} {'speed-up':>9} {'of peak':>8} {'memory MiB':>11}")
-    for gate in GATES:
+    for gate in wanted.gates:
         job = (gate, wanted.depth, wanted.width, wanted.batch)
         report(gate, job, wanted, peak, cores)
 
@@ -54,7 +57,10 @@ def report(gate: str, job: tuple[str, int, int, int], wanted: argparse.Namespace
         "one stack": (stacked, [(wanted.replicas, cores)]),
         "as a study": (stacked, [(part, 1) for part in shares(job, wanted.replicas, cores)]),
     }
-    pools = {name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker) for name, (_, loads) in ways.items()}
+    pools = {
+        name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker, initargs=(os.getpid(),))
+        for name, (_, loads) in ways.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in ways}
     memory: dict[str, float] = {}
     for _ in range(wanted.rounds):
@@ -135,7 +141,7 @@ def timed(step: Callable[[], None], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def peak_rate(size: int = 2048) -> float:
+def peak_rate(size: int) -> float:
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / min(timed(lambda: torch.mm(a, b), 5) for _ in range(5))
 

@@ -16,6 +16,7 @@ x 32: what they show does not change what they cost.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=["resnet-20", "resnet-56", "highway-56", "resnet-110"])
     for name, default in (("batch", RECIPE.batch_size), ("rounds", 5), ("steps", 20), ("images", IMAGES)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--product", type=int, default=2048, help="side of the matrices whose product is the peak")
     wanted = parser.parse_args()
     cores = torch.get_num_threads()
     print(f"{cores} threads, torch {torch.__version__}, batch {wanted.batch}; speed-ups are against the usual loop")
@@ -60,13 +62,16 @@ def main() -> None:
 
 
 def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
-    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[], None]]] = {
+    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[int], None]]] = {
         "usual loop": (usual, (), nothing),
         "ours, eager": (ours, (Execution(channels_last=True),), start_worker),
         "ours": (ours, (Execution(channels_last=True, compiled=True),), start_worker),
     }
     spawn = get_context("spawn")
-    pools = {way: ProcessPoolExecutor(1, spawn, initializer=start) for way, (_, _, start) in ways.items()}
+    pools = {
+        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(),))
+        for way, (_, _, start) in ways.items()
+    }
     job = (name, wanted.batch, wanted.images, cores)
     first = {way: pools[way].submit(f, *job, *more, 1).result() for way, (f, more, _) in ways.items()}
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -74,7 +79,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     for _ in range(wanted.rounds):
         for way, (function, more, _) in ways.items():
             times[way].append(pools[way].submit(function, *job, *more, wanted.steps).result())
-        peaks.append(pools["usual loop"].submit(peak_rate, cores).result())
+        peaks.append(pools["usual loop"].submit(peak_rate, cores, wanted.product).result())
     for pool in pools.values():
         pool.shutdown()
     peak, net = statistics.median(peaks), build(name, num_classes=CLASSES)
@@ -88,7 +93,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     print(f"{'':12} matrix-product peak {peak / 1e9:.0f} GFLOP/s", flush=True)
 
 
-def nothing() -> None:
+def nothing(parent: int) -> None:
     """What prepares a process for the usual loop."""
 
 
@@ -212,7 +217,7 @@ def timed(run: Callable[[int], None], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def peak_rate(threads: int, size: int = 2048) -> float:
+def peak_rate(threads: int, size: int) -> float:
     """Of this machine's products, operations a second: the best of several."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)

@@ -15,6 +15,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # Set before anything is imported, so that worker processes inherit it too.
 os.environ.setdefault("SKIPWAY_CACHE", tempfile.mkdtemp(prefix="skipway-cache-"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Threads that wait for each other sleep: several processes of the tests share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import math
 import random
 from pathlib import Path
 
-from skipway.rundir import RunContent, Study, run_id
+from skipway.rundir import FORMAT, RunContent, Study, run_id
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 STEPS = range(20, 301, 20)
@@ -68,7 +68,7 @@ def made(
             _add(batch, cell, among(cell, diverged), rates, draw, finals, blocks(cell["depth"]))
     batch.commit()
     chosen = [
-        {"gate": gate, "depth": depth, "learning_rate": _best(rates)}
+        {"gate": gate, "depth": depth, "learning_rate": {"training": _best(rates), "validation": _best(rates)}}
         for gate in gates
         for depth in depths
         if not any((gate, depth) == (c["gate"], c["depth"]) and (among(c, missing) or among(c, failed)) for c in cells)
@@ -76,7 +76,7 @@ def made(
     ]
     study.write(
         {
-            "format": 1,
+            "format": FORMAT,
             "name": "digits-dense",
             "status": "interrupted" if missing else "done",
             "command": f"skipway study --data digits --gates {' '.join(gates)}",
@@ -190,12 +190,13 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
                 "net": {
                     "name": f"{gate}-dense-{depth}",
                     "parameters": 5100 * depth,
+                    "multiply_adds": 5000 * depth,
                     "blocks": blocks,
                     "body": "dense",
                     "settings": {},
                 },
                 "metrics": metrics,
-                "identity": {"data": "d1617"},
+                "identity": {key: cell[key] for key in cell if key != "id"},
                 "config": {"steps": 300},
                 "environment": {"torch": "2.13.0"},
                 "choices": {},

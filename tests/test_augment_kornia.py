@@ -44,8 +44,7 @@ def generator(seed: int = 0) -> Generator:
 # --- what is done, on given draws ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("m", [1, 9, 19, 30])
-@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize(("m", "negative"), [(1, False), (19, False), (19, True), (30, True)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_is_torchvisions(kornia, photographs, peers, operation, negative, m):
     module = peers.torchvision.transforms.autoaugment
@@ -116,8 +115,7 @@ def test_every_operation_in_either_direction_is_as_likely(kornia):
     assert (counts - 2000).abs().max() < 4 * 2000**0.5
 
 
-@pytest.mark.parametrize("side", [32, 224])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("side", "channels"), [(32, 1), (224, 3)])
 @pytest.mark.parametrize("make", [RandAugment, ColorJitter])
 def test_an_image_alone_is_changed_as_in_a_batch_on_any_number_of_threads(kornia, photographs, side, channels, make):
     """Sums over a large image, and convolutions, are done otherwise where there is one image, or another thread."""
@@ -217,14 +215,15 @@ def test_a_share_takes_its_neighbours_along():
 
 # --- the order in a batch, and streams -------------------------------------------------------------------------------
 
+FEW = torch.arange(350)  # of the digits: the fourth batch of 101 reaches into the second permutation
 MIXED = ("randaugment:m=20", "colorjitter:hue=0", "crop:pad=1", "mixup", "flip", "cutmix")
 
 
 def stream(*seeds: int, augment: tuple[str, ...] = MIXED, preprocess: str = "pixel", **more) -> BatchStream:
     data = load("digits")
     more = {"batch_size": 101, "scale": data.scale, "num_classes": data.num_classes, **more}
-    made = make_augmentations(augment)
-    return BatchStream(data.train, Preprocess.fit(data, preprocess), seeds=seeds, augment=made, **more)
+    made, few = make_augmentations(augment), data.train.select(FEW)
+    return BatchStream(few, Preprocess.fit(data, preprocess), seeds=seeds, augment=made, **more)
 
 
 def taken(batches: BatchStream, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -240,31 +239,32 @@ def assert_same(found: list[tuple[Tensor, Tensor]], expected: list[tuple[Tensor,
 def test_pixels_are_changed_before_preprocessing(kornia, preprocess):
     (x, _), (plain, _) = (next(stream(3, augment=augment, preprocess=preprocess)) for augment in (("colorjitter",), ()))
     data = load("digits")
-    index = BatchStream(data.train, Preprocess.fit(data), batch_size=101, seeds=[3])._order.take(101)[0][0]
+    few = data.train.select(FEW)
+    index = BatchStream(few, Preprocess.fit(data), batch_size=101, seeds=[3])._order.take(101)[0][0]
     (jitter,) = make_augmentations(["colorjitter"])
     order = stream(3, augment=("colorjitter",))._order
     drawn = order.take(101)[1][0]
-    changed = (jitter.apply(data.train.images[index] / 16, drawn) * 16).round().byte()
+    changed = (jitter.apply(few.images[index] / 16, drawn) * 16).round().byte()
     assert torch.equal(x[0], Preprocess.fit(data, preprocess)(changed))
     assert not torch.equal(x, plain)
 
 
 def test_a_replica_is_augmented_alike_in_any_stack(kornia):
-    together = taken(stream(5, 2, 5, 0), 15)  # into the second permutation
+    together = taken(stream(5, 2, 5, 0), 5)
     for row, seed in enumerate((5, 2, 5, 0)):
-        assert_same(taken(stream(seed), 15), [(x[row : row + 1], y[row : row + 1]) for x, y in together])
+        assert_same(taken(stream(seed), 5), [(x[row : row + 1], y[row : row + 1]) for x, y in together])
 
 
-@pytest.mark.parametrize("drawn", [0, 5, 12, 13])
+@pytest.mark.parametrize("drawn", [0, 2, 3, 4])
 def test_an_augmented_stream_goes_on_exactly(kornia, drawn, tmp_path):
     first = stream(4, 1, 4)
     taken(first, drawn)
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    expected = taken(first, 25)
+    expected = taken(first, 8)
     resumed = stream(4, 1, 4)
     torch.rand(1)  # what others draw must not matter
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert_same(taken(resumed, 25), expected)
+    assert_same(taken(resumed, 8), expected)
 
 
 def test_a_stream_leaves_the_global_generator_alone(kornia):
@@ -273,13 +273,12 @@ def test_a_stream_leaves_the_global_generator_alone(kornia):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("batch_size", [100, 101])
-@pytest.mark.parametrize("count", [2, 3, 7, 50])
+@pytest.mark.parametrize(("count", "batch_size"), [(2, 101), (3, 100), (3, 101), (7, 100), (50, 101)])
 def test_the_parts_of_a_mixed_batch_are_the_batch(kornia, count, batch_size):
     """Also where a share ends between two neighbours."""
     whole = stream(4, 1, batch_size=batch_size)
     parts = [stream(4, 1, batch_size=batch_size, part=Part(index, count)) for index in range(count)]
-    for _ in range(3):
+    for _ in range(2):
         shares = [next(part) for part in parts]
         assert_same([tuple(torch.cat(values, 1) for values in zip(*shares, strict=True))], [next(whole)])
 

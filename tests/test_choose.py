@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from helpers import dense, digits
 from skipway.nets.weights import weights_bytes
 from skipway.rundir import RunContent, Study
@@ -12,17 +14,30 @@ from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
 from skipway.training.replicas import Single
 
+MEASURES = ("train_loss", "validation_error", "validation_loss")
 
-def study_of(folder: Path, losses: dict[Cell, float | None], weights: bytes = b"") -> tuple[Study, dict[Cell, str]]:
-    """A study whose runs ended with these validation losses; None is a run that diverged."""
+
+def study_of(
+    folder: Path, ends: dict[Cell, float | dict | None], weights: bytes = b""
+) -> tuple[Study, dict[Cell, str]]:
+    """A study whose runs ended with these metrics; a number alone is that of all of them, None a run that diverged."""
     study = Study(folder)
-    ids = {cell: f"{place:016d}" for place, cell in enumerate(losses)}
+    ids = {cell: f"{place:016d}" for place, cell in enumerate(ends)}
     batch = study.batch("all")
-    for cell, loss in losses.items():
-        status = "diverged" if loss is None else "done"
-        batch.add(RunContent(ids[cell], {"status": status, "metrics": {"validation_loss": loss}}, [], [], weights))
+    for cell, end in ends.items():
+        status = "diverged" if end is None else "done"
+        metrics = end if isinstance(end, dict) else dict.fromkeys(MEASURES, end)
+        batch.add(RunContent(ids[cell], {"status": status, "metrics": metrics}, [], [], weights))
     batch.commit()
     return study, ids
+
+
+def ended(train_loss: float, validation_error: float, validation_loss: float = 1.0) -> dict:
+    return dict(zip(MEASURES, (train_loss, validation_error, validation_loss), strict=True))
+
+
+def both(rate: float, gate: str = "plain", depth: int = 5) -> dict:
+    return {"gate": gate, "depth": depth, "learning_rate": {"training": rate, "validation": rate}}
 
 
 def cell(rate: float, seed: int = 0, gate: str = "plain", depth: int = 5) -> Cell:
@@ -31,22 +46,35 @@ def cell(rate: float, seed: int = 0, gate: str = "plain", depth: int = 5) -> Cel
 
 def test_the_lowest_mean_wins_whatever_one_seed_says(tmp_path):
     losses = {cell(0.1, 0): 0.1, cell(0.1, 1): 0.9, cell(0.3, 0): 0.4, cell(0.3, 1): 0.4}
-    assert choose(*study_of(tmp_path, losses)) == [{"gate": "plain", "depth": 5, "learning_rate": 0.3}]
+    assert choose(*study_of(tmp_path, losses)) == [both(0.3)]
+
+
+def test_two_questions_have_two_answers(tmp_path):
+    """The demo's residual-10: a few validation images chose a rate at which it trains a hundred times worse."""
+    ends = {cell(0.01): ended(0.065, 0.048, 0.16), cell(0.1): ended(0.0004, 0.050, 0.14)}
+    (chosen,) = choose(*study_of(tmp_path, ends))
+    assert chosen["learning_rate"] == {"training": 0.1, "validation": 0.01}
+
+
+def test_of_equal_validation_errors_the_lower_loss_decides(tmp_path):
+    ends = {cell(0.01): ended(0.1, 0.05, 0.16), cell(0.1): ended(0.2, 0.05, 0.14)}
+    (chosen,) = choose(*study_of(tmp_path, ends))
+    assert chosen["learning_rate"] == {"training": 0.01, "validation": 0.1}
 
 
 def test_of_equals_the_lower_learning_rate_wins(tmp_path):
     losses = {cell(0.3): 0.5, cell(0.1): 0.5, cell(1.0): 0.5}
-    assert choose(*study_of(tmp_path, losses))[0]["learning_rate"] == 0.1
+    assert choose(*study_of(tmp_path, losses))[0] == both(0.1)
 
 
 def test_a_learning_rate_with_a_diverged_seed_is_out(tmp_path):
     losses = {cell(0.1, 0): 0.9, cell(0.1, 1): 0.9, cell(0.3, 0): 0.1, cell(0.3, 1): None}
-    assert choose(*study_of(tmp_path, losses))[0]["learning_rate"] == 0.1
+    assert choose(*study_of(tmp_path, losses))[0] == both(0.1)
 
 
 def test_where_all_diverged_none_is_chosen(tmp_path):
     losses = {cell(0.1): None, cell(0.3): None, cell(0.1, depth=10): 0.5}
-    assert choose(*study_of(tmp_path, losses)) == [{"gate": "plain", "depth": 10, "learning_rate": 0.1}]
+    assert choose(*study_of(tmp_path, losses)) == [both(0.1, depth=10)]
 
 
 def test_nothing_is_chosen_while_a_cell_is_missing(tmp_path):
@@ -61,6 +89,8 @@ def test_the_test_split_is_read_for_the_chosen_and_once(tmp_path):
     weights = weights_bytes(net, preprocess.to_dict(), data.classes)
     study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.3): 0.4}, weights)
     chosen = choose(study, ids)
+    with pytest.raises(RuntimeError, match="item.* meta"):  # a device without numbers: all are there, then
+        score_on_test(study, ids, chosen, data, device="meta")
     score_on_test(study, ids, chosen, data)
     expected = evaluate(Single(net), data.test, preprocess)
     metrics = study.run(ids[cell(0.3)]).info()["metrics"]

@@ -284,8 +284,7 @@ def test_a_hub_name_that_is_neither_cached_nor_reachable(tmp_path):
     refused("nobody-at-all/no-such-net", "not in the local Hub cache, and the Hugging Face Hub cannot be reached")
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("revision", ["", "@v1"])
+@pytest.mark.parametrize(("file", "revision"), [("model.safetensors", ""), ("pytorch_model.bin", "@v1")])
 def test_a_hub_name_is_found_in_the_hubs_own_cache(file, revision, tmp_path):
     weights = state()
     commit = hashlib.sha1(file.encode()).hexdigest()
@@ -354,12 +353,12 @@ def test_akamasters_weights_do_not_fit_another_depth(shared):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("depth", "wrong"), [(20, 827), (44, 690)])
-def test_akamasters_error_on_the_10000_test_images(depth, wrong, shared):
+def test_akamasters_error_on_the_10000_test_images(shared):
     data = load(str(shared / "data" / "cifar10"))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    net = build(f"resnet-{depth}", num_classes=10, shortcut="A:pad=sides")
-    load_weights(net, akamaster(shared, depth), strict=True)
+    net = build("resnet-20", num_classes=10, shortcut="A:pad=sides").to(memory_format=torch.channels_last)
+    load_weights(net, akamaster(shared, 20), strict=True)
     scores = evaluate(Single(net), data.test, Preprocess("channel", 255.0, mean, std))
     assert len(data.test) == 10_000
-    assert round(scores.error.item() * 10_000) == wrong
+    # The same on every processor: float32 puts scores wrong by 1e-5, and no image's best two are nearer than 2e-3.
+    assert round(scores.error.item() * 10_000) == 827

@@ -33,20 +33,16 @@ LEVELS = {
     "cli": 5,
 }
 # Names belong to everything that has names: gates, shortcuts, nets, recipes, the command line.
-EQUATION = {"registry", "gates", "shortcuts", "site", "skip", "eager", "fields"}
+EQUATION = {
+    *("registry", "gates", "shortcuts", "site", "reading", "trial", "norms", "skip", "row", "draws", "eager", "fields"),
+    "limits",
+}
+# What lies on a disk, and whether it is whole.
+RUNDIR = {"rundir", "records", "digests", "integrity"}
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (
-    *(
-        "rundir",
-        "locks",
-        "registry",
-        "fields",
-        "studies.config",
-        "studies.process",
-        "fitting.config",
-        "training.recipe",
-        "report",
-    ),
+    *(*RUNDIR, "locks", "registry", "fields", "training.recipe", "report"),
+    *("studies.config", "studies.process", "fitting.config"),
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 MODULES = {
@@ -60,7 +56,7 @@ def room(module: str) -> str | None:
     name = [*module.split("."), ""][1]
     if f"skipway.{name}" not in MODULES or name == "__main__":
         return None
-    return "equation" if name in EQUATION else name
+    return "equation" if name in EQUATION else "rundir" if name in RUNDIR else name
 
 
 def imports(module: str) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,7 @@ from helpers import dense, digits
 from skipway.data.batches import BatchStream
 from skipway.gates import GATES
 from skipway.training.evaluate import Scores, cross_entropy, error_rate, evaluate
-from skipway.training.loop import Curves, Hook, Row, curve_plan, train
+from skipway.training.loop import Curves, Hook, Row, Training, curve_plan, train
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, stack
 
@@ -137,6 +137,27 @@ def test_hooks_are_told_of_start_intervals_and_end_in_their_order():
     assert [entry[2] for entry in told] == [12] * 4
     for place in range(2):
         assert [entry[3][place] for entry in told] == curves.rows[place]
+
+
+def test_hooks_of_one_class_each_get_their_own_state_back():
+    class Counts(Hook):
+        def __init__(self, start: int = 0) -> None:
+            self.value = start
+
+        def state_dict(self) -> dict[str, int]:
+            return {"value": self.value}
+
+        def load_state_dict(self, state: dict[str, int]) -> None:
+            self.value = state["value"]
+
+    def training(hooks: Sequence[Hook]) -> Training:
+        net = stack([dense("plain", blocks=1)])
+        return Training(net, stream([0]), RECIPE, rates=[0.1], steps=2, hooks=hooks)
+
+    saved = training([Counts(3), Hook(), Counts(5), Counts(7)]).state_dict()
+    fresh = [Counts(), Hook(), Counts(), Counts()]
+    training(fresh).load_state_dict(saved)
+    assert [hook.value for hook in fresh if isinstance(hook, Counts)] == [3, 5, 7]
 
 
 def test_a_hook_may_leave_out_what_it_does_not_need():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import body, dense, digits, scramble
+from skipway import skip
 from skipway.gates import GATES, Flow
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips, override_flows, read_flows
@@ -41,10 +42,12 @@ def numbers(row: dict) -> dict:
 
 
 def hooks_on(model: nn.Module) -> int:
+    """On its modules, and on all modules of the process."""
+    holders = [*model.modules(), torch.nn.modules.module, skip]
     return sum(
         len(value)
-        for m in model.modules()
-        for key, value in vars(m).items()
+        for holder in holders
+        for key, value in vars(holder).items()
         if "hooks" in key and hasattr(value, "__len__")
     )
 
@@ -136,6 +139,15 @@ def test_what_is_not_finite_is_none():
     assert found[0]["activation_std"] > 0
     assert found[2]["activation_std"] is None
     assert found[0]["gradient_norm"] is None
+
+
+def test_a_layer_that_is_called_twice_is_measured_in_its_first_call():
+    stem, block = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), Skip("highway:bias=-1", nn.Linear(8, 8))
+    net = scramble(SkipNet(stem, [block, block], nn.Identity())).double()
+    x = batch()[0]
+    (found,) = measure(net, x, lambda scores: scores.square().mean()[None], layers=layers_of_net(net))
+    assert found[1]["activation_std"] == pytest.approx(block(stem(x)).std().item(), rel=1e-9)
+    assert found[1]["transform_mean"] == pytest.approx(block.gate(stem(x)).t.mean().item(), rel=1e-9)
 
 
 class Messy(SkipNet):

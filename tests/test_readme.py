@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from image_folders import first_rows
+from skipway.cli.main import main
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -21,6 +24,8 @@ def blocks(language: str) -> list[str]:
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 SKIPWAY = [line for line in COMMANDS if line.startswith("skipway")]
 TORCHRUN = [line for line in COMMANDS if line.startswith("torchrun")]
+# The first command of each kind has a process of its own; the others would only import torch again.
+FIRST = {line.split()[1]: line for line in reversed(SKIPWAY)}
 # Shortens a documented study; all its other flags stay as they are.
 SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
 
@@ -29,11 +34,20 @@ SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
 def folder(tmp_path_factory) -> Path:
     """Where the commands run one after the other; with the study that the later ones name."""
     folder = tmp_path_factory.mktemp("readme")
-    run(f"skipway study --depths 5 10 {SHORT} --out studies/digits-dense", folder)
+    run_apart(f"skipway study --depths 5 10 {SHORT} --out studies/digits-dense", folder)
     return folder
 
 
-def run(command: str, folder: Path) -> str:
+@pytest.fixture(scope="module")
+def small(shared, tmp_path_factory) -> Path:
+    """Some thousand images of each data set: the same loading code, from folders instead of the network."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("mnist", "cifar10"):
+        first_rows(shared / "data" / name, folder / name)
+    return folder
+
+
+def run_apart(command: str, folder: Path) -> str:
     arguments = shlex.split(command)[1:]
     done = subprocess.run([sys.executable, "-m", "skipway", *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -41,12 +55,11 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("command", SKIPWAY)
-def test_command(command, folder, request):
-    # The same loading code on the same data set, from a folder instead of the network.
-    if "--data mnist" in command:
-        command = command.replace("--data mnist", f"--data {request.getfixturevalue('shared') / 'data' / 'mnist'}")
-    if "--data cifar10" in command:
-        command = command.replace("--data cifar10", f"--data {request.getfixturevalue('shared') / 'data' / 'cifar10'}")
+def test_command(command, folder, request, monkeypatch, capsys):
+    apart = command in FIRST.values()
+    for name in ("mnist", "cifar10"):
+        if f"--data {name}" in command:
+            command = command.replace(f"--data {name}", f"--data {request.getfixturevalue('small') / name}")
     if command.startswith("skipway study"):
         for flag in ("depths", "steps", "width", "warmup-steps"):
             if "--body cifar" in command:
@@ -58,7 +71,12 @@ def test_command(command, folder, request):
             command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")
     if command.startswith("skipway train"):
         command = f"{command} --steps 2 --width 4 --batch-size 16"
-    assert run(command, folder)
+    if apart:
+        assert run_apart(command, folder)
+        return
+    monkeypatch.chdir(folder)
+    assert main(shlex.split(command)[1:]) == 0
+    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", TORCHRUN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from skipway import gates, shortcuts
@@ -111,6 +113,18 @@ def test_an_unknown_name_lists_the_nearest_first_and_then_all():
     assert "unknown gate 'higway'" in message
     assert "Did you mean 'highway'" in message
     assert all(name in message for name in GATES)
+
+
+def test_whoever_imports_one_name_of_the_equation_has_every_rule():
+    assert {GATES[name].__module__ for name in GATES} == {"skipway.gates"}
+    assert {SHORTCUTS[name].__module__ for name in SHORTCUTS} == {"skipway.shortcuts"}
+
+
+def test_an_unknown_name_comes_whole_from_another_process():
+    error = UnknownNameError("gate", "higway", ["highway", "plain"])
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is UnknownNameError
+    assert str(again) == str(error)
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)

@@ -1,8 +1,10 @@
 """Replicas: a net in a stack against the same net alone, through the real loop on real data.
 
-The arithmetic is the same but for the order of sums inside a product. After 40 steps with momentum and clipping,
-weights and losses were seen to differ by 2e-16 in float64 and 2e-7 in float32 (many by nothing); the tolerances leave
-other processors' products a factor of some hundred.
+The arithmetic is the same but for the order of sums inside a product, of 64 terms at most: a step may differ by 64 u,
+with u the unit roundoff. What differs grows until the end: weights that are shifted by 1e-9 at the start differ by less
+than ten times as much after the 40 steps here; with AdamW, which divides by gradients near zero, 4,000 times.
+64 u x 40 steps x growth is the tolerance on every processor; rounding errors mostly cancel, so far less is seen. In
+single precision nets are smooth: near a corner of ReLU, 1e-7 may decide whether a unit learns.
 """
 
 from __future__ import annotations
@@ -68,18 +70,19 @@ def losses(curves: Curves, index: int) -> Tensor:
     )
 
 
-def assert_agree(nets: Sequence[nn.Module], recipe: Recipe | None, rtol: float, atol: float) -> None:
+def assert_agree(nets: Sequence[nn.Module], recipe: Recipe | None, tolerance: float) -> None:
+    close = {"rtol": tolerance, "atol": tolerance}
     together, curves = fit(nets, SEEDS, RATES, recipe)
     assert isinstance(together, Stack)
     for place, (net, seed, rate) in enumerate(zip(nets, SEEDS, RATES, strict=True)):
         alone, own = fit([net], [seed], [rate], recipe)
         assert isinstance(alone, Single)
-        torch.testing.assert_close(losses(curves, place), losses(own, 0), rtol=rtol, atol=atol)
+        torch.testing.assert_close(losses(curves, place), losses(own, 0), **close)
         found, expected = together.member(place).state_dict(), alone.member(0).state_dict()
         assert list(found) == list(expected)
         for name in expected:
             torch.testing.assert_close(
-                found[name], expected[name], rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+                found[name], expected[name], **close, msg=lambda text, name=name: f"{name}: {text}"
             )
             if expected[name].numel() > 20:
                 assert not torch.equal(expected[name], net.state_dict()[name]), f"{name} was not trained"
@@ -87,12 +90,12 @@ def assert_agree(nets: Sequence[nn.Module], recipe: Recipe | None, rtol: float, 
 
 @pytest.mark.parametrize("gate", STACKABLE)
 def test_a_replica_trains_as_it_would_alone_in_double_precision(gate):
-    assert_agree(nets_of(gate, torch.float64), None, rtol=1e-11, atol=1e-13)
+    assert_agree(nets_of(gate, torch.float64), None, tolerance=1e-11)
 
 
 @pytest.mark.parametrize("gate", STACKABLE)
 def test_a_replica_trains_as_it_would_alone_in_single_precision(gate):
-    assert_agree(nets_of(gate, torch.float32), None, rtol=1e-4, atol=1e-5)
+    assert_agree(nets_of(gate, torch.float32, activation="tanh"), None, tolerance=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,8 @@ def test_a_replica_trains_as_it_would_alone_in_single_precision(gate):
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_other_recipes_agree_too(recipe, activation):
-    assert_agree(nets_of("highway", torch.float64, activation=activation), recipe, rtol=1e-8, atol=1e-10)
+    tolerance = 1e-8 if recipe.optimizer == "adamw" else 1e-11
+    assert_agree(nets_of("highway", torch.float64, activation=activation), recipe, tolerance=tolerance)
 
 
 def test_the_training_that_is_compared_learns():

@@ -16,7 +16,7 @@ from skipway.report import charts
 from skipway.report.axes import ticks
 from skipway.report.page import write
 from skipway.report.query import query, runs
-from skipway.report.series import POINTS_A_LINE, late, thinned
+from skipway.report.series import POINTS_A_LINE, thinned
 from skipway.report.summary import summarise
 from skipway.report.table import columns, markdown, table
 from skipway.report.theme import depth_colours
@@ -46,7 +46,9 @@ def test_summary_means_are_over_the_seeds_of_the_chosen_rate(study):
         if info["cell"]["gate"] == "residual" and info["cell"]["depth"] == 20 and info["cell"]["learning_rate"] == 0.1
     ]
     mean = sum(losses) / 3
-    assert group.learning_rate == 0.1
+    assert (group.training.learning_rate, group.training.edge, group.training.bracketed) == (0.1, "highest", False)
+    assert group.rates == 1, "a rate with a diverged seed is none to choose"
+    assert group.least_train_error == pytest.approx(group.train_error.value)
     assert group.train_loss.value == pytest.approx(mean)
     assert group.train_loss.std == pytest.approx(math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2))
     assert (group.train_loss.n, group.cells, group.finished, group.diverged) == (3, 6, 6, 1)
@@ -77,7 +79,7 @@ def test_summary_of_a_diverged_and_an_unfinished_row(tmp_path):
     assert states["plain", 20].note == "diverged at every learning rate: the loss was not finite at step 37"
     assert states["highway", 20].note == "not finished: 2 of 3 trainings in"
     assert states["residual", 20].note == "not finished: 2 of 3 trainings in, 1 failed: RuntimeError: out of memory"
-    assert verdict(summarise(study))[0].startswith("This study is not finished: 16 of 18 trainings are in")
+    assert verdict(summarise(study)).answers[0].startswith("This study is not finished: 16 of 18 trainings are in")
     write(study)
 
 
@@ -191,7 +193,7 @@ def test_page_draws_every_chart_offline_and_without_complaint(browser, files):
     page = opened(browser, files[0])
     assert page.complaints == []
     assert page.requests == [files[0].as_uri()]
-    assert page.locator(".chart .marks").count() == len(files) - 1 == 7
+    assert page.locator(".chart .marks").count() == len(files) - 1 == 8
     # One line a gate in the first chart; the diverged row is a cross, not a point.
     assert page.locator("#loss-by-depth .mark-line path").count() == 3
     assert page.locator("#gradient-by-layer").get_by_text("plain, before training").count() == 1
@@ -202,7 +204,7 @@ def test_page_tells_verdict_and_table(browser, files, study):
     page = opened(browser, files[0])
     summary = summarise(study)
     told = [text.replace("\u00a0", " ") for text in page.locator(".verdict li").all_inner_texts()]
-    assert told == verdict(summary)
+    assert told == verdict(summary).sentences
     cells = page.locator("tbody tr:not(.note)").evaluate_all(
         "rows => rows.map(r => [...r.cells].map(c => c.innerText))"
     )
@@ -225,7 +227,7 @@ def test_page_fits_a_phone_and_turns_with_it(browser, files):
     page.wait_for_function("document.body.dataset.drawn > 800")
     assert page.evaluate(fits)
     assert len(set(page.evaluate(panels))) == 1, "three panels side by side"
-    assert page.locator(".chart .marks").count() == 7
+    assert page.locator(".chart .marks").count() == 8
     page.close()
 
 
@@ -263,7 +265,7 @@ def test_page_escapes_what_users_name(browser, tmp_path):
 def test_pictures_lie_beside_the_page(files, study):
     from PIL import Image
 
-    assert [path.parent for path in files] == [study.path] * 8
+    assert [path.parent for path in files] == [study.path] * 9
     for path in files[1:]:
         with Image.open(path) as picture:
             assert picture.format == "PNG"
@@ -275,12 +277,12 @@ def test_a_report_takes_away_the_pictures_of_an_earlier_one(tmp_path):
     several = made(tmp_path, gates=("highway",), depths=(5, 20), rates=[0.01, 0.1])
     own = tmp_path / "my-own.png"
     own.write_bytes(b"a picture that no report wrote")
-    assert tmp_path / "learning-rates.png" in write(several)
+    assert tmp_path / "training-rates.png" in write(several)
     info = several.info()
     several.write({**info, "cells": [cell for cell in info["cells"] if cell["learning_rate"] == 0.1]})
     left = write(os.fspath(tmp_path))  # a path will do for a study
     assert sorted(tmp_path.glob("*.png")) == sorted([*left[1:], own])
-    assert tmp_path / "learning-rates.png" not in left
+    assert tmp_path / "training-rates.png" not in left
     assert {path.stem for path in left[1:]} < set(charts.MAKERS)
 
 
@@ -314,36 +316,27 @@ def test_a_damaged_run_is_named_with_the_way_out(tmp_path, name, content):
     with pytest.raises(ValueError) as error:
         write(damaged)
     assert str(error.value).startswith(f"{run.path / name} is damaged: ")
-    assert f"delete that run's directory, {run.path}, and start the study again" in str(error.value)
+    assert f"`skipway check {damaged.path} --mend` sets it aside" in str(error.value)
 
 
 def test_a_damaged_study_is_named_with_the_way_out(tmp_path):
     damaged = made(tmp_path, gates=("plain",), depths=(5,), rates=[0.1])
     (tmp_path / "study.json").write_text("{")
-    with pytest.raises(ValueError, match="study.json is damaged: .* delete that file and start the study again"):
+    with pytest.raises(ValueError, match="study.json is damaged: .* not readable as JSON.* --mend` sets it aside"):
         summarise(damaged)
     (next(damaged.runs()).path / "run.json").write_text("[]")
-    with pytest.raises(ValueError, match="run.json is damaged: holds a list.* delete that run's directory"):
-        runs(tmp_path)
-
-
-def test_the_last_batches_of_a_training():
-    rows = [{"step": step, "train_error": error} for step, error in ((100, 0.9), (200, 0.8), (262, 0.7), (300, 0.6))]
-    error, steps = late(rows)
-    assert steps == 100
-    assert error == pytest.approx((62 * 0.7 + 38 * 0.6) / 100)
-    assert late([{"step": 30, "train_error": None}]) == (None, 0)
-    assert late(rows[:1]) == (0.9, 100)
+    row, *others = runs(tmp_path)
+    assert {other["status"] for other in others} == {"done"}
+    assert (row["status"], row["reason"]) == ("damaged", "run.json: holds a list, not a JSON object")
 
 
 def test_a_short_study_on_cifar_shows_degradation(tmp_path):
-    """Plain-56's training error above plain-20's, residual-56's by less: in the sentence, the chart and the rows."""
+    """Plain-56's training error above plain-20's, and residual-56's: in the sentence, the chart and the rows."""
     summary = summarise(conv(tmp_path))
-    told = [text for text in verdict(summary) if "degradation problem" in text]
-    assert len(told) == 1
-    assert told[0].startswith("With plain, depth makes the error on the training data itself worse: ")
-    assert any("With residual it gets worse too, but by less" in text for text in verdict(summary))
-    assert any("On the training batches of the last 60 steps, errors at depth 20 and 56" in t for t in verdict(summary))
+    told = [text for text in verdict(summary).answers if "degradation problem" in text]
+    assert [text.split(":")[0] for text in told] == [
+        f"Depth makes {gate} nets harder to train" for gate in ("plain", "residual")
+    ]
     assert {group.blocks for group in summary.groups} == {9, 27}
     rows = {(row["gate"], row["depth"]): row for row in charts.rows(summary)["groups"]}
     assert rows["plain", 56]["error"] - rows["plain", 20]["error"] == pytest.approx(13, abs=1.5)
@@ -370,7 +363,7 @@ def test_page_shows_whatever_the_recipe_says(browser, tmp_path):
         key: terms[key] for key in [*shown, "nesterov", "decay on"]
     }
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("caption").inner_text() == "One seed, at the best learning rate"
+    assert page.locator("caption").inner_text() == "One seed, at the best learning rates"
     column = page.locator("tbody th").last
     assert column.inner_text() == "highway:bias=-4,kernel=1"
     assert column.bounding_box()["width"] < 375 / 2, "a long name leaves room for numbers"

@@ -158,7 +158,7 @@ def test_every_gate_joins_with_every_shortcut(name, gate):
     inner = body("image", 2, 4, stride=2)
     if name in ("identity", "none"):
         inner = body("image", 2)
-    block = Skip(gate, inner, make_shortcut(name, Site.of(inner))).eval()
+    block = Skip(gate, inner, make_shortcut(name, Site.of(inner)), index=1, count=4).eval()
     x = inputs("image")
     t, c = block.gate(x).t, block.gate(x).carry()
     torch.testing.assert_close(block(x), t * inner(x) + c * block.shortcut(x))

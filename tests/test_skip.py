@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.fx
 from torch import nn
 
 from helpers import KINDS, body, inputs, scramble, site
-from skipway.gates import GATES, Flow, make_gate
+from skipway.gates import GATES, Flow, Gate, make_gate
 from skipway.nets.stack import named
 from skipway.probe.handles import override_flows
 from skipway.probe.lesion import lesion
+from skipway.row import skip_row
 from skipway.shortcuts import make_shortcut
 from skipway.skip import Highway, Residual, Skip
 
@@ -55,7 +57,7 @@ def test_a_lesion_leaves_post_of_the_shortcut(gate):
 @pytest.mark.parametrize("gate", GATES)
 def test_t_0_of_a_coupled_flow_is_the_identity(gate, zero):
     torch.manual_seed(0)
-    block = Skip(gate, body("vector")).double().eval()
+    block = Skip(gate, body("vector"), index=1, count=4).double().eval()
     x = inputs("vector").double()
     with override_flows(block, {"": Flow(zero, None)}):
         assert torch.equal(block(x), x)
@@ -67,7 +69,7 @@ def test_t_0_of_a_coupled_flow_is_the_identity(gate, zero):
 @pytest.mark.parametrize("gate", GATES)
 def test_t_1_of_a_coupled_flow_is_the_body(gate, one):
     torch.manual_seed(0)
-    block = Skip(gate, body("vector")).double().eval()
+    block = Skip(gate, body("vector"), index=1, count=4).double().eval()
     x = inputs("vector").double()
     with override_flows(block, {"": Flow(one, None)}):
         assert torch.equal(block(x), block.body(x))
@@ -88,7 +90,7 @@ def test_what_is_multiplied_by_the_number_0_is_not_computed():
     inner = body("vector")
     assert torch.equal(Skip(gate, inner, Forbidden())(x), inner(x))
     assert torch.equal(Skip("plain", inner, Forbidden())(x), inner(x))
-    block = Skip("residual", Forbidden(), features=2)
+    block = Residual(Forbidden())
     with lesion(block, [""]):
         assert block(x) is x
     with pytest.raises(AssertionError, match="was computed"):
@@ -139,10 +141,13 @@ def test_short_forms_take_all_the_parts(short):
     torch.testing.assert_close(block(x), torch.relu(t * inner(z) + c * shortcut(z)))
 
 
-def test_highway_on_a_body_without_layers_needs_to_know_the_features():
+def test_highway_on_a_body_without_layers_needs_to_know_features_and_kind():
     x = torch.randn(2, 3)
-    assert Highway(nn.Tanh(), features=3)(x).shape == x.shape
-    with pytest.raises(ValueError, match="give features="):
+    assert Highway(nn.Tanh(), features=3, kind="linear")(x).shape == x.shape
+    assert Highway(nn.Tanh(), features=3, kind="conv2d").gate.transform.weight.shape == (3, 3, 1, 1)
+    with pytest.raises(
+        ValueError, match=r"give kind=, 'linear' for \(batch, \.\.\., features\), or 'conv1d'.* and features="
+    ):
         Highway(nn.Tanh())
 
 
@@ -170,7 +175,7 @@ def test_a_subclass_may_be_its_own_body_and_shortcut():
 
 
 def test_names_in_the_state_dict_follow_the_equation():
-    block = Skip("highway", named(linear=nn.Linear(2, 2)))
+    block = Skip("highway", named(linear=nn.Linear(2, 2)), count=1)
     assert list(block.state_dict()) == [
         "body.linear.weight",
         "body.linear.bias",
@@ -182,7 +187,7 @@ def test_names_in_the_state_dict_follow_the_equation():
 @pytest.mark.parametrize("gate", GATES)
 def test_every_gate_runs_under_autocast_on_inputs_of_full_precision(gate):
     torch.manual_seed(0)
-    block = Skip(gate, body("vector", 4))
+    block = Skip(gate, body("vector", 4), index=1, count=4)
     x = torch.randn(8, 4)
     expected = block.eval()(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -196,7 +201,7 @@ def test_a_compiled_graph_is_not_broken_by_a_block(gate):
     """Tracing sees one graph: nothing in a block asks Python about a tensor's values."""
     if GATES[gate].random:
         pytest.skip("draws a number and decides with it which branches run")
-    block = Skip(gate, body("vector")).eval()
+    block = Skip(gate, body("vector"), index=1, count=4).eval()
     x = inputs("vector")
     exported = torch.export.export(block, (x,)).module()
     torch.testing.assert_close(exported(x), block(x))
@@ -204,7 +209,7 @@ def test_a_compiled_graph_is_not_broken_by_a_block(gate):
 
 @pytest.mark.parametrize("gate", ["residual", "highway", "constant"])
 def test_a_body_that_changes_the_shape_needs_a_shortcut(gate):
-    block = Skip(gate, nn.Linear(8, 4))
+    block = Skip(gate, nn.Linear(8, 4), count=1)
     with pytest.raises(ValueError) as error:
         block(torch.randn(2, 8))
     assert "must give its body's output shape, (2, 4); this one gives (2, 8)" in str(error.value)
@@ -223,7 +228,7 @@ def test_a_shortcut_is_named_as_a_gate_is(name):
     block = Residual(nn.Linear(8, wide), name)
     x = torch.randn(2, 8)
     torch.testing.assert_close(block(x), block.shortcut(x) + block.body(x))
-    with pytest.raises(ValueError, match="shortcut 'B' is built to fit a body"):
+    with pytest.raises(ValueError, match="'B' is built to fit a body"):
         Skip(make_gate("residual", site(nn.Linear(8, 8))), None, "B")
     with pytest.raises(ValueError, match="shortcut"):
         Residual(nn.Linear(8, 8), "nothing")
@@ -232,10 +237,155 @@ def test_a_shortcut_is_named_as_a_gate_is(name):
 @pytest.mark.parametrize("gate", ["residual", "highway"])
 def test_the_shapes_are_checked_at_no_cost_to_a_compiled_graph(gate):
     """One graph without a break, for batches of several sizes."""
-    block = Skip(gate, body("image", 2, 4, stride=2), "B")
+    block = Skip(gate, body("image", 2, 4, stride=2), "B", count=1)
     explained = torch._dynamo.explain(block)(inputs("image"))
     assert (explained.graph_count, explained.graph_break_count) == (1, 0)
     compiled = torch.compile(block, fullgraph=True, backend="eager", dynamic=True)
     for batch in (2, 3, 5):
         x = inputs("image", batch=batch)
         torch.testing.assert_close(compiled(x), block(x))
+
+
+# -- the body's precision and device, shapes of T and C ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_what_is_built_for_a_body_has_its_precision_and_device(gate):
+    for inner in (body("image").double(), body("image").bfloat16(), body("image").to("meta")):
+        block = Skip(gate, inner, "C", index=1, count=4)
+        assert {(p.dtype, p.device) for p in block.parameters()} == {(inner[0].weight.dtype, inner[0].weight.device)}
+    assert skip_row(gate, [body("image").double()], "C")[0](inputs("image").double()).dtype == torch.float64
+
+
+class Given(Gate):
+    """T and C as they are given."""
+
+    def __init__(self, t: torch.Tensor | float, c: torch.Tensor | float | None) -> None:
+        super().__init__(site(body("vector")))
+        self.flow = Flow(t, c)
+
+    def forward(self, z):
+        return self.flow
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 2, 8), (4, 8), (2, 1, 8)])
+@pytest.mark.parametrize("letter", ["T", "C"])
+@pytest.mark.parametrize("other", [0.0, 0.5, 1.0])
+def test_a_factor_that_does_not_broadcast_to_the_output_is_refused(letter, shape, other):
+    factor = torch.ones(shape)
+    block = Skip(Given(*((factor, other) if letter == "T" else (other, factor))), nn.Identity())
+    for rows in (2, 1):  # torch would add a batch of 1 to a factor of 4
+        with pytest.raises(ValueError) as error:
+            block(torch.ones(rows, 8))
+        assert f"{letter} is a number" in str(error.value)
+        assert f"{shape} for an output of shape {(rows, 8)}" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (8,), (1, 8), (2, 1), (2, 8)])
+@pytest.mark.parametrize("coupled", [True, False])
+def test_factors_that_broadcast_are_taken(shape, coupled):
+    t, x = torch.full(shape, 0.25), torch.randn(2, 8)
+    block = Skip(Given(t, None if coupled else t), nn.Tanh())
+    torch.testing.assert_close(block(x), 0.25 * x.tanh() + (0.75 if coupled else 0.25) * x)
+
+
+def test_whole_numbers_are_numbers_too():
+    x = torch.randn(2, 8)
+    assert torch.equal(Skip(Given(1, 0), nn.Tanh(), Forbidden())(x), x.tanh())
+    assert torch.equal(Skip(Given(0, 1), Forbidden())(x), x)
+    assert torch.equal(Skip(Given(1, None), nn.Tanh(), Forbidden())(x), x.tanh())
+
+
+# -- bodies of several inputs and outputs ------------------------------------------------------------------------------
+
+
+class Decoder(nn.Module):
+    """F and how often it was computed, or F alone in a tuple."""
+
+    def __init__(self, *, count: bool = True) -> None:
+        super().__init__()
+        self.linear, self.count = nn.Linear(4, 4), count
+
+    def forward(self, z, memory, *, mask=None):
+        y = self.linear(z) + memory
+        y = y if mask is None else y * mask
+        return (y, len(z)) if self.count else (y,)
+
+
+def test_further_arguments_reach_the_body():
+    block = Residual(Decoder(), pre=nn.Tanh(), post=nn.ReLU())
+    x, memory, mask = torch.randn(3, 4), torch.randn(3, 4), torch.tensor([1.0, 0, 1, 0])
+    z = x.tanh()
+    y, count = block(x, memory, mask=mask)
+    torch.testing.assert_close(y, torch.relu(z + (block.body.linear(z) + memory) * mask))
+    assert count == 3
+    (alone,) = Residual(Decoder(count=False))(x, memory)
+    assert alone.shape == x.shape
+
+
+def test_attention_in_a_block_is_masked_and_hands_on_its_weights():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    block = Highway(attention)
+    x, padding = torch.randn(2, 5, 8), torch.tensor([[False] * 3 + [True] * 2] * 2)
+    y, weights = block(x, x, x, key_padding_mask=padding)
+    f, expected = attention(x, x, x, key_padding_mask=padding)
+    torch.testing.assert_close(y, torch.lerp(x, f, block.gate(x).t))
+    assert torch.equal(weights, expected)
+    assert not weights[..., 3:].any()
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU])
+def test_a_recurrent_state_goes_in_and_comes_out(make):
+    body = make(8, 8, batch_first=True)
+    block, x = Residual(body), torch.randn(2, 5, 8)
+    y, state = block(x)
+    again, _ = block(x, state)
+    torch.testing.assert_close(y, x + body(x)[0])
+    torch.testing.assert_close(again, x + body(x, state)[0])
+
+
+def test_what_else_a_body_returns_comes_out_though_t_is_0():
+    x = torch.randn(2, 5, 8)
+    block = Skip("constant:transform=0,carry=1", nn.GRU(8, 8, batch_first=True))
+    y, state = block(x)
+    assert torch.equal(y, x)
+    assert torch.equal(state, block.body(x)[1])
+
+
+def test_a_lesion_keeps_what_else_a_body_is_known_to_return():
+    class Masked(nn.Module):
+        """A trial cannot tell; a call does. F is infinite, and 0 times it no number."""
+
+        def forward(self, z, *, mask):
+            return z / mask, "rest"
+
+    block, x = Residual(Masked()), torch.ones(2, 4)
+    block(x, mask=torch.ones(4))
+    with lesion(block, [""]):
+        y, rest = block(x, mask=torch.zeros(4))
+    assert torch.equal(y, x)
+    assert rest == "rest"
+
+
+def test_a_body_that_gives_no_tensor_is_refused():
+    class Named(nn.Linear):
+        def forward(self, z):
+            return {"hidden": super().forward(z)}
+
+    with pytest.raises(ValueError, match="Named returns a dict: wrap it in a module that returns F"):
+        Residual(Named(4, 4))(torch.randn(2, 4))
+
+
+def test_a_block_of_several_outputs_is_one_graph():
+    block = Residual(Decoder())
+    x = torch.randn(3, 4)
+    y, count = torch.compile(block, fullgraph=True, backend="eager")(x, x)
+    torch.testing.assert_close((y, count), block(x, x))
+    exported = torch.export.export(block, (x, x)).module()
+    torch.testing.assert_close(exported(x, x), block(x, x))
+
+
+def test_a_block_at_the_root_of_a_traced_graph_takes_its_input_alone():
+    for block in (Residual(nn.Linear(4, 4)), Highway(nn.Linear(4, 4))):
+        x = torch.randn(2, 4)
+        torch.testing.assert_close(torch.fx.symbolic_trace(block)(x), block(x))

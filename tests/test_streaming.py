@@ -280,10 +280,10 @@ def test_fewer_pixels_of_a_jpeg_are_decoded_and_hardly_differ(picture):
         assert np.abs(fast - full).mean() < 2
     taken = []
     for content in (jpeg, whole):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(20):
             cut(content, "x", 48, None)
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     assert taken[0] < taken[1]
 
 
@@ -564,9 +564,9 @@ def test_a_large_folder_is_found_quickly(tmp_path):
             place.mkdir(parents=True)
             for number in range(count):
                 (place / f"n{label:08}_{number}.JPEG").touch()
-    began = time.perf_counter()
+    began = time.process_time()
     found = find_files(tmp_path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(found["train"].names) == 20_000
     assert found["train"].names.bytes.numel() / 20_000 < 40
 

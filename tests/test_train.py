@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import skipway as sw
 from helpers import StopsAt
@@ -20,11 +21,13 @@ from skipway.cli.main import main
 from skipway.fitting.advice import activation_bytes, what_would_fit
 from skipway.fitting.config import TrainConfig
 from skipway.fitting.fit import Means
-from skipway.fitting.run import run_training
+from skipway.fitting.run import run_training, usual_means
 from skipway.nets.registry import build
 from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
 from skipway.training.execution import Execution
+from skipway.training.loop import Hook
 from skipway.training.recipe import Recipe
+from skipway.training.replicas import Replicas
 from skipway.training.saving import Stopped, stopping_tidily
 
 RECIPE = Recipe(learning_rates=(0.05,), batch_size=48, steps=40, schedule="exponential", warmup_steps=5)
@@ -52,7 +55,7 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(name, tmp_path):
     config = CONFIGS[name]
     whole = run_training(config, tmp_path / "whole")
     steps = config.recipe.steps
-    for stop in (1, steps // 2, steps - 1, steps):
+    for stop in (1, steps // 2, steps - 1, steps) if name == "dense" else (steps // 2,):
         out = tmp_path / str(stop)
         with pytest.raises(Stopped):
             run_training(config, out, hooks=[StopsAt(stop)])
@@ -73,6 +76,30 @@ def test_recomputing_and_accumulating_go_on_as_they_began(tmp_path):
     with pytest.raises(Stopped):
         run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(5)])
     assert files(run_training(config, tmp_path / "stopped")) == files(whole)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_step_is_as_precise_as_was_asked_also_after_a_stop(precision, tmp_path):
+    seen = []
+
+    class Looks(Hook):
+        def on_start(self, net: Replicas) -> None:
+            net.net.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+    config = TrainConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
+    means = usual_means(precision=precision)
+    whole = run_training(config, tmp_path / "whole", means=means, hooks=[Looks()])
+    assert seen.count(torch.bfloat16) == (6 if precision == "bfloat16" else 0)
+    with pytest.raises(Stopped):
+        run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(3)])
+    assert files(run_training(config, tmp_path / "stopped", means=means)) == files(whole)
+
+
+def test_flags_decide_how_a_training_runs(tmp_path):
+    asked = ["--precision", "bfloat16", "--memory", "recompute", "--accumulate", "2"]
+    assert main(["train", "--net", "plain-dense-5", "--steps", "2", *asked, "--out", str(tmp_path)]) == 0
+    choices = Run(tmp_path).info()["choices"]
+    assert (choices["bfloat16"], choices["recompute"], choices["accumulate"]) == (True, True, 2)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
@@ -109,6 +136,18 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
         assert other == pytest.approx(row, rel=1e-4, abs=1e-5)
 
 
+def test_a_training_in_bfloat16_goes_on_in_bfloat16_and_is_no_answer_for_one_in_float32(tmp_path):
+    config = TrainConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
+    with pytest.raises(Stopped):
+        run_training(config, tmp_path, means=Means(asked=Execution(bfloat16=True)), hooks=[StopsAt(2)])
+    assert main(["train", "--resume", str(tmp_path)]) == 0
+    info = Run(tmp_path).info()
+    assert info["status"] == "done"
+    assert info["computed"]["bfloat16"] is True
+    with pytest.raises(ValueError, match="holds another training"):
+        run_training(config, tmp_path)
+
+
 def test_given_weights_are_where_it_starts(tmp_path):
     first = run_training(CONFIGS["dense"], tmp_path / "first")
     tuned = sw.fit(
@@ -132,40 +171,37 @@ def test_no_signal_no_stop():
 # The command
 
 
+FLAGS = ["--net", "highway-dense-20", "--width", "32", "--learning-rates", "0.03", "--steps", "600"]
+OFTEN = ("--save-every", "0")  # after every step
+
+
 def command(out: Path, *flags: str) -> list[str]:
-    net = [
-        "--net",
-        "highway-dense-20",
-        "--width",
-        "32",
-        "--learning-rates",
-        "0.03",
-        "--steps",
-        "1500",
-        "--save-every",
-        "0",
-    ]
-    return [sys.executable, "-m", "skipway", "train", *net, "--out", str(out), *flags]
+    return [sys.executable, "-m", "skipway", "train", *FLAGS, "--out", str(out), *flags]
 
 
-def training(out: Path, deadline: float = 60) -> bool:
-    """Wait until a training has saved its state."""
-    end = time.monotonic() + deadline
-    while not list(out.glob("checkpoint/step-*")) and time.monotonic() < end:
-        time.sleep(0.02)
-    return bool(list(out.glob("checkpoint/step-*")))
+def saved_step(out: Path) -> int:
+    """The newest step whose state is saved; 0 where none is."""
+    return max((int(path.stem.partition("-")[2]) for path in out.glob("checkpoint/step-*")), default=0)
+
+
+def wait_for_step(out: Path, step: int, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 120
+    while saved_step(out) < step:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @pytest.mark.slow
-def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
+def test_killed_several_times_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL while it saves after every step, so that many of them come in the middle of a write."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, capture_output=True)
     draw = random.Random(0)
-    for _ in range(10):
-        process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert training(killed)
-        time.sleep(2 + draw.uniform(0.0, 0.5))
+    for _ in range(5):
+        start = [*command(killed), *OFTEN]
+        process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_step(killed, saved_step(killed) + draw.randrange(1, 60), process)
         process.kill()
         process.wait()
     subprocess.run(command(killed), check=True, capture_output=True)
@@ -174,9 +210,10 @@ def test_killed_ten_times_it_ends_with_the_same_bits(tmp_path):
 
 
 def test_the_same_command_is_told_who_trains_and_sigterm_saves_and_ends_with_143(tmp_path, capsys):
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert training(tmp_path)
-    assert main(command(tmp_path)[3:]) == 1
+    start = command(tmp_path, *OFTEN)
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path, 1, process)
+    assert main(start[3:]) == 1
     told = capsys.readouterr().err
     assert told.startswith(f"skipway: another process ({process.pid} on ")
     assert f"is training in {tmp_path}: wait for it, or" in told
@@ -254,8 +291,11 @@ def torchrun(count: int, *arguments: str) -> subprocess.Popen[str]:
 
 def rows_of(out: Path, count: int, *flags: str) -> list[dict[str, float]]:
     settings = ["--net", "highway-dense-12", "--steps", "50", "--batch-size", "33", "--learning-rates", "0.03"]
-    arguments = ["-m", "skipway", "train", *settings, "--out", str(out), *flags]
-    process = torchrun(count, *arguments) if count > 1 else subprocess.Popen([sys.executable, *arguments])
+    arguments = ["train", *settings, "--out", str(out), *flags]
+    if count == 1:
+        assert main(arguments) == 0
+        return Run(out).metrics()
+    process = torchrun(count, "-m", "skipway", *arguments)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return Run(out).metrics()
@@ -272,11 +312,15 @@ def test_two_processes_train_as_one(tmp_path):
     assert theirs["test_error"] == ours["test_error"]
 
 
-EVALUATES = """
+TOGETHER = """
+import sys
 import torch
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
+from skipway.fitting.config import TrainConfig
+from skipway.fitting.run import run_training, usual_means
 from skipway.training.evaluate import evaluate
+from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
 from skipway.training.team import team
 own = team()
@@ -289,34 +333,39 @@ for count in (1, 2, 7, 100, 101):
     together, alone = evaluate(net, split, rule, batch_size=8, team=own), evaluate(net, split, rule, batch_size=8)
     assert together.error.equal(alone.error), (count, together, alone)
     torch.testing.assert_close(together.loss, alone.loss, rtol=1e-7, atol=0)
+config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+run_training(config, sys.argv[1], means=usual_means(memory="recompute", team=own))
 own.leave()
 """
 
 
-def test_several_processes_count_every_sample_once(tmp_path):
-    script = tmp_path / "evaluates.py"
-    script.write_text(EVALUATES)
-    process = torchrun(3, str(script))
+def test_several_processes_count_every_sample_once_and_leave_out_the_same_blocks(tmp_path):
+    """Scores are those of one process; so is a training with stochastic depth, blocks computed again and all."""
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    process = torchrun(3, str(script), str(tmp_path / "three"))
+    config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+    alone = run_training(config, tmp_path / "one")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    for row, other in zip(alone.metrics(), Run(tmp_path / "three").metrics(), strict=True):
+        assert other == pytest.approx(row, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_and_the_next_start_goes_on(tmp_path):
     out = tmp_path / "run"
-    flags = command(out)[3:]
-    process = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
-    assert training(out)
+    process = torchrun(2, *command(out, *OFTEN)[1:])
+    wait_for_step(out, 1, process)
     found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "go on from the last checkpoint" in err or "SIGTERM" in err
-    before = max(int(path.stem.partition("-")[2]) for path in out.glob("checkpoint/step-*"))
-    again = torchrun(2, "-m", "skipway", *flags, "--steps", "3000")
+    assert 0 < saved_step(out) < 600
+    again = torchrun(2, *command(out)[1:])
     _, err = again.communicate(timeout=240)
     assert again.returncode == 0, err
-    assert before > 0
     assert Run(out).info()["status"] == "done"
 
 

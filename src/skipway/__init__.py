@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from skipway.probe.lesion import lesion as lesion
     from skipway.report.page import write as write_report  # noqa: F401
     from skipway.report.query import query as query
+    from skipway.row import skip_row as skip_row
     from skipway.rundir import Study as Study
     from skipway.skip import Highway as Highway
     from skipway.skip import Residual as Residual
     from skipway.skip import Skip as Skip
+    from skipway.studies.api import StudyFailedError as StudyFailedError
     from skipway.studies.api import study as study
     from skipway.training.recipe import Recipe as Recipe
 
@@ -44,6 +46,7 @@ _HOMES = {
     "Site": "skipway.gates:Site",
     "Skip": "skipway.skip:Skip",
     "Study": "skipway.rundir:Study",
+    "StudyFailedError": "skipway.studies.api:StudyFailedError",
     "build": "skipway.nets.registry:build",
     "cost": "skipway.nets.cost:cost",
     "fit": "skipway.fitting.api:fit",
@@ -54,6 +57,7 @@ _HOMES = {
     "override_flows": "skipway.probe.handles:override_flows",
     "query": "skipway.report.query:query",
     "read_flows": "skipway.probe.handles:read_flows",
+    "skip_row": "skipway.row:skip_row",
     "study": "skipway.studies.api:study",
     "write_report": "skipway.report.page:write",
 }

@@ -22,7 +22,7 @@ def read_fields(cls: type, content: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{cls.__name__} has no field {key!r}; its fields: {', '.join(sorted(known))}.")
         try:
             read[key] = _as(hints[key], value)
-        except TypeError:
+        except (TypeError, OverflowError):
             kind = hints[key].__name__ if isinstance(hints[key], type) else str(hints[key]).replace("typing.", "")
             raise ValueError(f"{cls.__name__} field {key!r} is of type {kind}; it was given {value!r}.") from None
     return read

@@ -7,22 +7,30 @@ reported and lesioned::
         def forward(self, z: Tensor) -> Flow:
             return Flow(0.5, 0.5)
 
-Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Its children are
+Its keyword-only arguments are its settings, written ``halves:weight=0.3`` in a specification. Where it reads its site's
+`count` or `index`, it depends on depth, and a block by hand is refused unless it was told. Its children are
 `torch.nn.Linear` or `torch.nn.Conv*`, its own parameters broadcast against the block's output; so replicas of it can be
-trained stacked (`skipway.training.replicas`).
+trained stacked (`skipway.training.replicas`). Nothing in a gate works in place: a hook may keep what that would change.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
+from skipway.draws import uniform
 from skipway.registry import Registry, Spec, check_settings
 from skipway.site import Site as Site
+from skipway.site import beside
 from skipway.site import layers_of as layers_of
+from skipway.trial import is_lazy
 
 
 class Flow(NamedTuple):
@@ -40,13 +48,15 @@ class Flow(NamedTuple):
 
 
 GATES: Registry[type[Gate]] = Registry("gate")
+_NORMS = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
 
 
 class Gate(nn.Module):
     """A rule for T and C. Subclasses say `class MyGate(Gate, name="mine")` and define `forward`."""
 
     name: ClassVar[str] = ""
-    random: ClassVar[bool] = False  # whether forward draws random numbers in training
+    random: ClassVar[bool] = False  # whether forward draws random numbers in training: by `draw`
+    version: ClassVar[int] = 1  # of a rule of ours; part of a run's identity: one more when its numbers change
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -56,13 +66,30 @@ class Gate(nn.Module):
 
     def __init__(self, site: Site) -> None:
         super().__init__()
+        self.site = site
 
     def init_body(self, body: nn.Module) -> None:
-        """Change a freshly initialised body's weights as the rule asks. Nets call this when they are built."""
+        """Change a freshly initialised body's weights as the rule asks. It is called once, when a block is built."""
 
     def forward(self, z: Tensor) -> Flow:
         """T and C for the block's input z, of shape (..., features) or (batch, features, *space)."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward(z) -> Flow")
+
+    def draw(self, z: Tensor) -> float:
+        """A number from [0, 1), for rules whose `random` is true; all processes of a training draw the same.
+
+        Raises:
+            RuntimeError: while a graph is traced (fx, jit, export), which would keep one draw for ever.
+        """
+        if _is_traced(z):
+            raise RuntimeError(
+                f"gate {self.name!r} draws anew in every training step, and a traced graph would keep one draw for "
+                "ever: trace the model in evaluation mode, after model.eval()."
+            )
+        return uniform()
+
+    def extra_repr(self) -> str:
+        return str(self.site)
 
 
 def canonical(spec: str) -> str:
@@ -84,6 +111,17 @@ def make_gate(spec: str, site: Site) -> Gate:
     return GATES[checked.name](site, **dict(checked.settings))
 
 
+def fit_gate(spec: str, site: Site, body: nn.Module) -> Gate:
+    """Put a rule on a body: build its gate, on the body's device and in its precision, and initialise the body by it.
+
+    Raises:
+        ValueError: as `make_gate`.
+    """
+    gate = beside(body, make_gate(spec, site))
+    gate.init_body(body)
+    return gate
+
+
 class PlainGate(Gate, name="plain"):
     """T = 1, C = 0: y = F(x), the baseline of every study."""
 
@@ -100,7 +138,7 @@ class ResidualGate(Gate, name="residual"):
 
     def __init__(self, site: Site, *, scale: float | str = "auto") -> None:
         super().__init__(site)
-        self.scale = _number("scale", scale, _sum_scale(site))
+        self.scale = _number("scale", scale, lambda: _sum_scale(site))
 
     def init_body(self, body: nn.Module) -> None:
         _scale_last_layer(body, self.scale)
@@ -130,11 +168,11 @@ class HighwayGate(Gate, name="highway"):
     def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
         super().__init__(site)
         # The papers' range ends at -1; a lone block has no depth to read a bias from.
-        auto = min(-math.log(site.count), -1.0)
-        self.transform = _gate_layer(site, _number("bias", bias, auto), kernel)
+        start = _number("bias", bias, lambda: min(-math.log(site.count), -1.0))
+        self.transform = _gate_layer(site, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), None)
+        return Flow(self.transform(z).sigmoid(), None)
 
 
 class SeparateHighwayGate(HighwayGate, name="highway-separate"):
@@ -146,7 +184,34 @@ class SeparateHighwayGate(HighwayGate, name="highway-separate"):
         self.carry = _gate_layer(site, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid_(), self.carry(z).sigmoid_())
+        return Flow(self.transform(z).sigmoid(), self.carry(z).sigmoid())
+
+
+class DeepHighwayGate(HighwayGate, name="highway-deep"):
+    """T = sigmoid of two layers with a ReLU between them, C = 1 - T (Srivastava 2025, "Weighted skip connections ...").
+
+    Convolutions are each followed by batch norm where the body normalises; ``bias`` is then the last batch norm's.
+    """
+
+    def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
+        super().__init__(site, bias=bias, kernel=kernel)
+        first = cast(nn.Conv2d, self.transform)
+        start = float(cast(Tensor, first.bias).detach()[0])
+        second = replace(site, features=site.out_features, stride=1).layer(
+            kernel=None if site.kind == "linear" else first.kernel_size[0]
+        )
+        nn.init.xavier_normal_(second.weight)
+        last: nn.Module = second
+        if site.normalised and site.kind in _NORMS:
+            norm, last = (_NORMS[site.kind](second.weight.shape[0]) for _ in range(2))
+            for layer in (first, second):
+                layer.register_parameter("bias", None)
+            layers = {"conv1": first, "bn1": norm, "relu": nn.ReLU(), "conv2": second, "bn2": last}
+        else:
+            nn.init.zeros_(cast(Tensor, first.bias))
+            layers = {"layer1": first, "relu": nn.ReLU(), "layer2": second}
+        self.transform = nn.Sequential(OrderedDict(layers))
+        nn.init.constant_(cast(Tensor, last.bias), start)
 
 
 class ExclusiveGate(HighwayGate, name="exclusive"):
@@ -164,14 +229,14 @@ class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
 
     def __init__(self, site: Site, *, bias: float = -6.0, scale: float | str = "auto") -> None:
         super().__init__(site, bias=bias, kernel=1)
-        self.scale = _number("scale", scale, _sum_scale(site))
+        self.scale = _number("scale", scale, lambda: _sum_scale(site))
 
     def init_body(self, body: nn.Module) -> None:
         _scale_last_layer(body, self.scale)
 
     def forward(self, z: Tensor) -> Flow:
         # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
-        return Flow(1.0, self.transform(z).neg_().sigmoid_())
+        return Flow(1.0, self.transform(z).neg().sigmoid())
 
 
 class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
@@ -192,8 +257,7 @@ class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
     def forward(self, z: Tensor) -> Flow:
         if not self.training:
             return Flow(self.survival, 1.0)
-        # From the global generator, so that a recomputed forward pass draws the same again.
-        return Flow(float(torch.rand(()) < self.survival), 1.0)
+        return Flow(float(self.draw(z) < self.survival), 1.0)
 
 
 class ReZeroGate(Gate, name="rezero"):
@@ -201,7 +265,7 @@ class ReZeroGate(Gate, name="rezero"):
 
     def __init__(self, site: Site, *, init: float = 0.0) -> None:
         super().__init__(site)
-        self.scale = nn.Parameter(torch.tensor(float(init)))
+        self.scale = nn.Parameter(torch.full((1,), float(init)))  # FSDP shards no scalars
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(self.scale, 1.0)
@@ -215,8 +279,7 @@ class LayerScaleGate(Gate, name="layerscale"):
 
     def __init__(self, site: Site, *, init: float | str = "auto") -> None:
         super().__init__(site)
-        auto = 0.1 if site.count <= 18 else 1e-5 if site.count <= 24 else 1e-6
-        self.scale = site.parameter(_number("init", init, auto))
+        self.scale = site.parameter(_number("init", init, lambda: _layerscale_init(site.count)))
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(self.scale, 1.0)
@@ -258,14 +321,23 @@ def _checked(spec: str) -> Spec:
     return check_settings(parsed, GATES[parsed.name], "gate")
 
 
+def _is_traced(z: object) -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return isinstance(z, Proxy) or tracing or torch.compiler.is_exporting()
+
+
 def _gate_layer(site: Site, bias: float, kernel: int | str) -> nn.Module:
-    size = _number("kernel", kernel, site.kernel)
-    if size != int(size):
-        raise ValueError(f"a gate's kernel is a whole number of pixels; it is {size:g}.")
-    layer = site.layer(kernel=int(size))
+    layer = site.layer(kernel=_pixels(kernel))
     nn.init.xavier_normal_(layer.weight)
     nn.init.constant_(cast(Tensor, layer.bias), bias)
     return layer
+
+
+def _pixels(kernel: int | str) -> int | None:
+    size = None if kernel == "auto" else _number("kernel", kernel)
+    if size is not None and size != int(size):
+        raise ValueError(f"a gate's kernel is a whole number of pixels; it is {size:g}.")
+    return None if size is None else int(size)
 
 
 def _sum_scale(site: Site) -> float:
@@ -280,13 +352,23 @@ def _scale_last_layer(body: nn.Module, scale: float) -> None:
             _weight(layers[-1]).mul_(scale)
 
 
-def _number(setting: str, value: float | str, auto: float) -> float:
-    if value == "auto":
-        return auto
+def _layerscale_init(count: int) -> float:
+    return 0.1 if count <= 18 else 1e-5 if count <= 24 else 1e-6
+
+
+def _number(setting: str, value: float | str, auto: Callable[[], float] | None = None) -> float:
+    """A setting's number. The automatic one may depend on depth, so it is worked out only where it is wanted."""
+    if value == "auto" and auto:
+        return auto()
     if isinstance(value, str):
         raise ValueError(f"{setting} is a number or 'auto'; it is {value!r}.")
     return float(value)
 
 
 def _weight(layer: nn.Module) -> Tensor:
+    if is_lazy(layer):
+        raise ValueError(
+            f"this rule changes the body's initial weights, and its {type(layer).__name__} has none before its first "
+            "call: call the body once before."
+        )
     return cast(Tensor, layer.weight)

@@ -21,6 +21,10 @@ class UnknownNameError(ValueError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f" Did you mean {_either(near)}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")
+        self._about = kind, name, names
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        return type(self), self._about  # else a process that is sent one would build it from its message
 
 
 class Registry(Mapping[str, T]):

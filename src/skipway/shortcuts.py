@@ -11,21 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.gates import Site
+from skipway.reading import space
 from skipway.registry import Registry, Spec, check_settings
+from skipway.site import beside
 
 SHORTCUTS: Registry[type[Shortcut]] = Registry("shortcut")
-_BATCH_NORMS: dict[str, type[nn.Module]] = {
-    "linear": nn.BatchNorm1d,
-    "conv1d": nn.BatchNorm1d,
-    "conv2d": nn.BatchNorm2d,
-    "conv3d": nn.BatchNorm3d,
-}
 
 
 class Shortcut(nn.Module):
     """The way around the body. Subclasses say `class Mine(Shortcut, name="mine")` and define `forward`."""
 
     name: ClassVar[str] = ""
+    version: ClassVar[int] = 1  # as a gate's
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -60,6 +57,15 @@ def make_shortcut(spec: str, site: Site) -> Shortcut:
     return SHORTCUTS[checked.name](site, **dict(checked.settings))
 
 
+def fit_shortcut(spec: str, site: Site, body: nn.Module) -> Shortcut:
+    """Build a shortcut for a body, on its device and in its precision.
+
+    Raises:
+        ValueError: as `make_shortcut`.
+    """
+    return beside(body, make_shortcut(spec, site))
+
+
 class Identity(Shortcut, name="identity"):
     """S(z) = z; refused where the shape changes."""
 
@@ -84,6 +90,7 @@ class OptionA(Shortcut, name="A"):
 
     def __init__(self, site: Site, *, pad: str = "end") -> None:
         super().__init__(site)
+        site.check()
         if pad not in ("end", "sides"):
             raise ValueError(f"shortcut A: pad is 'end' or 'sides'; it is {pad!r}.")
         new = (site.out_features or 0) - (site.features or 0)
@@ -93,7 +100,7 @@ class OptionA(Shortcut, name="A"):
                 "Use B or C, which project."
             )
         before = new // 2 if pad == "sides" else 0
-        self._space = 0 if site.kind == "linear" else int(site.kind[4])
+        self._space = space(site.kind)
         self._stride = site.stride
         self._pads = (0, 0) * self._space + (before, new - before)
         self._keeps = site.keeps_shape
@@ -112,6 +119,7 @@ class OptionB(Shortcut, name="B"):
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
+        site.check()
         self.projection = None if site.keeps_shape else _projection(site)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -164,10 +172,9 @@ def _checked(spec: str) -> Spec:
 
 
 def _projection(site: Site) -> nn.Module:
+    """A 1x1 layer, then a norm of the body's kind where the body normalises."""
     layer = site.layer(kernel=1, bias=not site.normalised)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="linear")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    if not site.normalised:
-        return layer
-    return nn.Sequential(layer, _BATCH_NORMS[site.kind](layer.weight.shape[0]))
+    return layer if site.norm is None else nn.Sequential(layer, site.norm(layer.weight.shape[0]))

@@ -17,10 +17,10 @@ class GatesCommand:
 def run(arguments: Sequence[str]) -> int:
     """Print the registries."""
     tyro.cli(GatesCommand, args=[*arguments], prog="skipway gates")
-    from rich.console import Console
     from rich.table import Table
 
     import skipway.nets.registry  # noqa: F401  (some rules live beside the net they were published with)
+    from skipway.cli.console import Console
     from skipway.gates import GATES
     from skipway.registry import settings_of
     from skipway.shortcuts import SHORTCUTS
@@ -32,6 +32,6 @@ def run(arguments: Sequence[str]) -> int:
         for name, entry in registry.items():
             settings = " ".join(f"{key}={value}" for key, value in settings_of(entry).items())
             table.add_row(name, settings, (inspect.getdoc(entry) or "").split("\n\n")[0].replace("\n", " "))
-        console.print(table, highlight=False, markup=False)
+        console.print(table)
         console.print()
     return 0

@@ -9,15 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from skipway.cli.console import Console
+from skipway.cli.tell import tell
 from skipway.data.splits import Data
 from skipway.report.files import run_info
 from skipway.report.numbers import counted
+from skipway.report.printable import printable
 from skipway.rundir import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
@@ -61,7 +64,7 @@ class StudyState(Watch):
             self._pair(stack).cells += len(stack.cells)
         cells = sum(len(stack.cells) for stack in stacks)
         sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
-        self.title = f"{data.name}: {sizes}; {counted(cells, 'training')}, {workers} at a time in stacks"
+        self.title = f"{printable(data.name)}: {sizes}; {counted(cells, 'training')}, {workers} at a time in stacks"
         self._began = time.monotonic()
 
     def on_stack(self, stack: CellStack) -> None:
@@ -116,15 +119,14 @@ class StudyState(Watch):
         if best is None or not math.isfinite(best[1].best):
             return ""
         (gate, depth), pair = best
-        return (
-            f"best so far: {gate} at depth {depth}, validation loss {pair.best:.4f} at learning rate {pair.best_rate:g}"
-        )
+        found = f"validation loss {pair.best:.4f} at learning rate {pair.best_rate:g}"
+        return f"best so far: {printable(gate)} at depth {depth}, {found}"
 
     def view(self) -> RenderableType:
         """All of it as a table with a bar below."""
         depths = list(dict.fromkeys(depth for _, depth in self._pairs))
         gates = list(dict.fromkeys(gate for gate, _ in self._pairs))
-        table = Table("depth", *gates, box=None, padding=(0, 2, 0, 0))
+        table = Table("depth", *map(printable, gates), box=None, padding=(0, 2, 0, 0))
         for depth in depths:
             table.add_row(str(depth), *(_state(self._pairs[gate, depth]) for gate in gates))
         bar = Table.grid(padding=(0, 1))
@@ -154,24 +156,24 @@ class _Lines(Watch):
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         self._state.on_plan(study, config, data, stacks, workers)
-        print(self._state.title, file=sys.stderr, flush=True)
+        tell(self._state.title)
 
     def on_stack(self, stack: CellStack) -> None:
         self._state.on_stack(stack)
 
     def on_failure(self, stack: CellStack, reason: str) -> None:
         self._state.on_failure(stack, reason)
-        print(f"failed: {stack.cells[0].gate} at depth {stack.cells[0].depth}: {reason}", file=sys.stderr, flush=True)
+        tell(f"failed: {stack.cells[0].gate} at depth {stack.cells[0].depth}: {reason}")
 
     def on_scoring(self, done: int, wanted: int) -> None:
         if done == 0:
-            print(f"scoring {counted(wanted, 'chosen net')} on the test split", file=sys.stderr, flush=True)
+            tell(f"scoring {counted(wanted, 'chosen net')} on the test split")
 
     def on_progress(self, fractions: Mapping[str, float]) -> None:
         self._state.on_progress(fractions)
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            print(self._state.line(), file=sys.stderr, flush=True)
+            tell(self._state.line())
 
 
 def _state(pair: _Pair) -> Text:

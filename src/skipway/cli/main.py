@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 import skipway
+from skipway.cli.tell import say, tell, telling_warnings
 from skipway.registry import UnknownNameError
+from skipway.rundir import DamagedError
 
 COMMANDS: dict[str, str] = {
     "study": "gates x depths x learning rates x seeds on a data set: table, verdict, report",
     "train": "one net on your data, from scratch or from given weights; it can always go on",
     "report": "rebuild a study's report from its files",
     "runs": "list runs, or query all of them with SQL",
+    "check": "whether every file is what was written; set aside what is not",
     "nets": "the nets that exist, and how their depths count",
     "gates": "the gate rules that exist, and their settings",
 }
@@ -36,24 +39,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if name in ("-h", "--help"):
-        print(_overview())
+        say(_overview())
         return DONE
     if name == "--version":
-        print(f"skipway {skipway.__version__}")
+        say(f"skipway {skipway.__version__}")
         return DONE
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
-        with _ending_tidily_on_sigterm():
+        with _ending_tidily_on_sigterm(), telling_warnings():
             return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
     except (ValueError, FileNotFoundError) as error:
-        print(f"skipway: {error}", file=sys.stderr)
-        return WRONG_USAGE
+        tell(f"skipway: {error}")
+        return FAILED if isinstance(error, DamagedError) else WRONG_USAGE
     except OSError as error:
-        print(f"skipway: {error}", file=sys.stderr)
+        tell(f"skipway: {error}")
         return FAILED
     except KeyboardInterrupt:
-        print("skipway: interrupted", file=sys.stderr)
+        tell("skipway: interrupted")
         return INTERRUPTED
 
 

@@ -11,9 +11,9 @@ import tyro
 from skipway.report.numbers import rounded
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from skipway.cli.console import Console
     from skipway.nets.family import Family
 
 _NOTE = (
@@ -41,13 +41,12 @@ def run(arguments: Sequence[str]) -> int:
         ValueError: if there is no net of a name, or if it does not take such images.
     """
     command = tyro.cli(NetsCommand, args=[*arguments], prog="skipway nets")
-    from rich.console import Console
-
+    from skipway.cli.console import Console
     from skipway.nets.family import check_counts
 
     sides = dict(zip(("channels", "height", "width"), command.shape or (), strict=False))
     check_counts(**sides, classes=command.classes)
-    console = Console(highlight=False)
+    console = Console()
     if command.nets:
         with console.status("counting"):
             table = _table(command.nets, command)
@@ -68,15 +67,17 @@ def _list_families(console: Console, command: NetsCommand) -> None:
                 table = _table(family.examples, command)
             console.print(table)
         except ValueError as error:  # some families do not take images of every shape; the others still do
-            console.print(f"  {error}", markup=False)
+            console.print(f"  {error}")
         console.print()
 
 
 def _describe(console: Console, family: Family) -> None:
+    from rich.text import Text
+
     from skipway.registry import settings_of
 
     settings = " ".join(f"{key}={value}" for key, value in settings_of(family.make).items()) or "none"
-    console.print(f"[bold]{family.body}[/]  {family.about}")
+    console.print(Text.assemble((family.body, "bold"), f"  {family.about}"))
     console.print(f"  depth: {family.depths}")
     console.print(f"  settings: {settings}; any gate of `skipway gates`")
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from skipway.cli.console import Console
+from skipway.cli.tell import tell
 from skipway.training.loop import Hook, Row, Training
 from skipway.training.replicas import Replicas
 
@@ -81,7 +82,7 @@ class _Lines(TrainingProgress):
         told = f"step {step}/{steps}: {self.scores}"
         if speed := self.speed():
             told += f"; {speed:,.0f} images/s, {(steps - step) * self._batch_size / speed:,.0f} s left, {self.memory()}"
-        print(told, file=sys.stderr, flush=True)
+        tell(told)
 
 
 @contextmanager

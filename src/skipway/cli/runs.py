@@ -10,9 +10,11 @@ from pathlib import Path
 
 import tyro
 
+from skipway.report.printable import printable
+
 _LIST = """
     select study, run, gate, depth, learning_rate, seed,
-        status, train_loss, validation_loss, validation_error, test_error
+        status, train_loss, validation_loss, validation_error, test_error, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
 
@@ -21,7 +23,7 @@ _LIST = """
 class RunsCommand:
     """List the runs below a folder, or query them with SQL where they lie.
 
-    Views: runs (a row a run), metrics (a row an interval), probes (a row a layer and moment).
+    Tables: runs (a row a run), metrics (a row an interval), probes (a row a layer and moment).
     """
 
     folder: tyro.conf.Positional[Path] = Path()
@@ -43,25 +45,32 @@ def run(arguments: Sequence[str]) -> int:
 
     columns, rows = query(command.sql or _LIST, command.folder)
     if command.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *rows])
+        _print_csv(columns, rows)
     else:
         _print_table(columns, rows)
     return 0
 
 
+def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    lines = [columns, *rows]
+    if sys.stdout.isatty():  # a file gets what the runs hold, to the letter
+        lines = [[printable(value) if isinstance(value, str) else value for value in line] for line in lines]
+    csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
+
+
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console = Console(markup=False)  # a gate's or a folder's name may hold brackets
-    if not console.is_terminal:
-        console = Console(
-            markup=False, width=sum(max(len(_cell(r[i])) for r in [columns, *rows]) + 2 for i in range(len(columns)))
-        )
+    from skipway.cli.console import Console
+
+    lines = [[_cell(value) for value in line] for line in [columns, *rows]]
+    table = Table(*lines[0], box=None, header_style="bold", pad_edge=False)
+    for line in lines[1:]:
+        table.add_row(*line)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe is not cut to a width
+        console = Console(width=sum(max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True)))
     console.print(table)
     console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}", style="dim")
 
@@ -69,4 +78,4 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> No
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

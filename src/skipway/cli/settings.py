@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from skipway.report.printable import printable_content
 from skipway.rundir import Json, read_json
 from skipway.training.recipe import RECIPES, Recipe
 
@@ -40,11 +41,13 @@ def config_of(path: Path) -> Json:
     """The field `config` of a study.json or run.json.
 
     Raises:
-        ValueError: if there is no such file, or if it has no such field.
+        ValueError: if there is no such file, if it has no such field, or if it holds signs that a terminal would obey.
     """
     if not path.is_file():
         raise ValueError(f"--config {path}: there is no such file; give a study.json or a run.json.")
     content = read_json(path).get("config")
     if not isinstance(content, dict):
         raise ValueError(f"--config {path}: it has no field 'config'; give a study.json or a run.json.")
+    if content != printable_content(content):  # help shows settings as they are
+        raise ValueError(f"--config {path}: a name in it holds control characters; give that setting as a flag.")
     return content

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
+from rich.text import Text
 
+from skipway.cli.console import Console
 from skipway.cli.main import DONE, FAILED
+from skipway.cli.tell import say
+from skipway.report.files import study_info
 from skipway.report.numbers import counted
 from skipway.report.summary import summarise
 from skipway.report.table import markdown, table
@@ -24,19 +27,18 @@ def show(folder: Path) -> int:
         FileNotFoundError: if the folder holds no study.
     """
     study = Study.open(folder)
-    summary, info = summarise(study), study.info()
+    summary, info = summarise(study), study_info(study)
     # A report in a file or a pipe is not cut to 80 columns.
     console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
     console.print(table(summary))
-    for sentence in verdict(summary):
-        console.print(f"• {sentence}", highlight=False, markup=False)
+    for sentence in verdict(summary).answers:
+        console.print(f"• {sentence}")
     for reason in sorted(set(info["failures"].values())):
         count = sum(other == reason for other in info["failures"].values())
-        console.print(f"[bold red]{counted(count, 'training')} failed:[/] ", end="")
-        console.print(reason, markup=False)
+        console.print(Text.assemble((f"{counted(count, 'training')} failed:", "bold red"), f" {reason}"))
     report, *pictures = _write(study)
-    console.print(f"\nThe report: {report}", highlight=False, soft_wrap=True)
-    console.print(f"The pictures: {len(pictures)} PNG files beside it", highlight=False)
+    console.print(f"\nThe report: {report}", soft_wrap=True)
+    console.print(f"The pictures: {len(pictures)} PNG files beside it")
     return FAILED if info["failures"] else DONE
 
 
@@ -46,7 +48,7 @@ def show_markdown(folder: Path) -> int:
     Raises:
         FileNotFoundError: if the folder holds no study.
     """
-    print(markdown(summarise(Study.open(folder))))
+    say(markdown(summarise(Study.open(folder))))
     return DONE
 
 

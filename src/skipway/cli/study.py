@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,10 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.settings import base_recipe, config_of, early
-from skipway.rundir import STUDY, read_json
+from skipway.cli.tell import tell
+from skipway.integrity import read_study
+from skipway.registry import Spec
+from skipway.rundir import STUDY, Study
 from skipway.studies.config import StudyConfig
 
 
@@ -30,6 +33,9 @@ class StudyCommand:
     named: Annotated[str | None, tyro.conf.arg(name="recipe")] = None
     """A recipe by name, in place of the body's own: dense, he2015, he2015-110, highway-mnist, highway-cifar.
     Flags replace its fields one by one."""
+    match: str | None = None
+    """What dense nets of all gates have in common, where --width gives them none: parameters (the default, as in the
+    Highway paper), multiply-adds, or width. The same as --body dense:match=width."""
     out: Path | None = None
     """The study's directory; studies/<data>-<body> if not given."""
     workers: int | None = None
@@ -58,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(command.settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    before = read_json(out / STUDY)["config"] if (out / STUDY).is_file() else None
+    before = read_study(Study(out))["config"] if os.path.lexists(out / STUDY) else None
     try:
         with follow() as watch:
             study = run_study(
@@ -72,14 +78,13 @@ def run(arguments: Sequence[str]) -> int:
                 watch=watch,
             )
     except KeyboardInterrupt:
-        print("Interrupted: what was finished counts; start the same command again to go on.", file=sys.stderr)
+        tell("Interrupted: what was finished counts; start the same command again to go on.")
         show(out)
         raise
     if before is not None and before != study.info()["config"]:
-        print(
+        tell(
             f"{out} held a study with other settings: its runs are kept (`skipway runs {out}`), "
-            "its report is replaced.\n--out gives a study a directory of its own.",
-            file=sys.stderr,
+            "its report is replaced.\n--out gives a study a directory of its own."
         )
     return show(study.path)
 
@@ -95,7 +100,23 @@ def parse(arguments: Sequence[str]) -> StudyCommand:
     base = StudyConfig.from_dict(config_of(Path(found.config))) if found.config else _of_body(found.body)
     recipe = base_recipe(found, base.recipe)
     default = StudyCommand(settings=replace(base, recipe=recipe))
-    return tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
+    command = tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
+    if command.match is None:
+        return command
+    return replace(command, settings=replace(command.settings, body=_matched(command.settings.body, command.match)))
+
+
+def _matched(body: str, match: str) -> str:
+    """A body that is told what its nets have in common.
+
+    Raises:
+        ValueError: if the body says something else already.
+    """
+    spec = Spec.parse(body)
+    told = dict(spec.settings).get("match", match)
+    if told != match:
+        raise ValueError(f"--match {match} and --body {body} say two things: give one of them.")
+    return str(Spec(spec.name, tuple({**dict(spec.settings), "match": match}.items())))
 
 
 def _of_body(body: str | None) -> StudyConfig:

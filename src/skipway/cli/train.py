@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import tyro
 
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.settings import base_recipe, config_of, early
+from skipway.cli.tell import tell
 from skipway.fitting.config import TrainConfig
 from skipway.training.recipe import Recipe
 
@@ -60,22 +60,22 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
-    from skipway.fitting.run import resume_config, run_training, usual_means
+    from skipway.fitting.run import resume_config, resume_precision, run_training, usual_means
     from skipway.fitting.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
-    from skipway.training.team import team
+    from skipway.training.team import is_of_another, team
 
     keep_memory()
-    config, out = command.settings, command.out
+    config, out, precision = command.settings, command.out, command.precision
     if command.resume:
-        config, out = resume_config(command.resume), command.resume
+        config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
     own = team()
     speaks = own.index == 0
     means = usual_means(
         device=command.device,
         memory=command.memory,
-        precision=command.precision,
+        precision=precision,
         accumulate=command.accumulate,
         save_every=command.save_every,
         team=own,
@@ -87,18 +87,17 @@ def run(arguments: Sequence[str]) -> int:
             trained = run_training(config, out, means=means, command=asked, hooks=[progress, *tracked])
     except Stopped as stop:
         if speaks:
-            print(f"skipway: {stop}; its state is saved: start the same command again to go on.", file=sys.stderr)
+            tell(f"skipway: {stop}; its state is saved: start the same command again to go on.")
         return 128 + stop.signal
     except MemoryError as error:
-        print(f"skipway: {error}", file=sys.stderr)
+        tell(f"skipway: {error}")
         return FAILED
     except RuntimeError as error:
-        if own.count == 1:
+        if own.count == 1 or not is_of_another(error):
             raise
-        print(
+        tell(
             f"skipway: process {own.index} of {own.count} ends, for another one has: start the same command again to "
-            f"go on from the last checkpoint ({str(error).splitlines()[0]})",
-            file=sys.stderr,
+            f"go on from the last checkpoint ({str(error).splitlines()[0]})"
         )
         return FAILED
     own.leave()
@@ -126,7 +125,7 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
 
 def _of_net(name: str | None) -> TrainConfig:
     if name is None:
-        return TrainConfig(recipe=Recipe(learning_rates=(0.03,)))
+        return TrainConfig(recipe=Recipe(learning_rates=(0.1,)))
     # The nets need torch; help begins without it.
     from skipway.fitting.defaults import default_config
 

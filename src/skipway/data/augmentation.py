@@ -20,6 +20,8 @@ class Augmentation(ABC):
     """
 
     name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    """Of an augmentation of ours; part of a run's identity: one more when its numbers change."""
     on_pixels: ClassVar[bool] = False
     """Whether it changes pixels, from 0 to 1, before preprocessing, or what preprocessing makes of them."""
 

@@ -1,7 +1,9 @@
 """Decoded data, kept: one safetensors file a source, written once and atomically, read memory-mapped.
 
+The pixels are held to their digest whenever they are opened, which takes a fortieth of a second for CIFAR's 60,000.
+
 The folder is ``$SKIPWAY_CACHE``, or ``skipway`` in ``$XDG_CACHE_HOME``, or ``~/.cache/skipway``. All of it can be
-deleted at any time; what is missing, unreadable or of an older format is decoded again.
+deleted at any time; what is missing, damaged or of an older format is decoded again.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import xxhash
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from skipway.data.splits import Given, Split, held_images
 
-FORMAT = "1"
+FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ def read(path: Path) -> Given | None:
             about = file.metadata() or {}
             if about.get("format") != FORMAT:
                 return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            if about.pop("digest") != _digest(tensors, about):
+                return None
             splits = {
-                name: Split(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
+                name: Split(tensors[f"{name}.images"], tensors[f"{name}.labels"])
                 for name in json.loads(about["splits"])
             }
             classes = tuple(json.loads(about["classes"]))
@@ -128,6 +135,7 @@ def _write(path: Path, given: Given) -> None:
         "splits": json.dumps(list(given.splits)),
         "fingerprint": given.fingerprint,
     }
+    about["digest"] = _digest(tensors, about)
     side = path.with_name(f".{path.name}.part")  # one name: the lock is held, and what a kill left is overwritten
     try:
         save_file(tensors, side, metadata=about)
@@ -136,6 +144,19 @@ def _write(path: Path, given: Given) -> None:
         side.replace(path)
     finally:
         side.unlink(missing_ok=True)
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """Of all that a file holds. It finds what a disk or a copy has damaged, at the speed of memory.
+
+    Whoever can write into the cache can write another digest, too; a cryptographic one would not prevent that, and
+    takes twenty times as long.
+    """
+    shapes = {name: [str(tensor.dtype), *tensor.shape] for name, tensor in tensors.items()}
+    digest = xxhash.xxh3_128(json.dumps({"about": {**about}, "tensors": shapes}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()
 
 
 def check_writable() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from skipway.data.pictures import plain, reading
+from skipway.data.pictures import opened, plain, reading
 
 # Inception's crops (1409.4842, section 6) as torchvision's RandomResizedCrop has them: share of the area, ratio.
 _AREA = (0.08, 1.0)
@@ -45,7 +44,7 @@ def cut(content: bytes, where: str, size: int, drawn_from: str | None) -> np.nda
         ValueError: if the image cannot be read.
     """
     with reading(where):
-        image = _upright(Image.open(io.BytesIO(content)))
+        image = opened(content)
         width, height = image.size
         box = middle_box(width, height) if drawn_from is None else random_box(width, height, Random(drawn_from))
         _decode_no_larger_than_needed(image, box, size)
@@ -86,14 +85,6 @@ def _middle(width: int, height: int, across: float, down: float) -> Box:
 def _between(low: float, high: float, draw: Random) -> float:
     # `random` alone is promised to give the same numbers in every version of Python.
     return low + (high - low) * draw.random()
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. Most images need no turning, and are then not decoded yet."""
-    upright = 1
-    if image.getexif().get(ExifTags.Base.Orientation, upright) == upright:
-        return image
-    return ImageOps.exif_transpose(image)
 
 
 def _decode_no_larger_than_needed(image: Image.Image, box: Box, size: int) -> None:

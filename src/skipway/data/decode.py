@@ -6,6 +6,7 @@ Every refusal is a `ValueError` that names the split, the row (counted from 0, a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -61,6 +62,7 @@ def decode(dataset: Mapping[str, Any], label: str | None = None) -> Given:
     labels = {name: read_labels(dataset[source], columns, source) for name, source in chosen.items()}
     check_classes(labels, chosen, columns.classes)
     size = _first_size(dataset["train"], columns)
+    _check_fits(size, sum(map(len, labels.values())))
     images = {name: _images(dataset[source], columns, source, size) for name, source in chosen.items()}
     channels = max(tensor.shape[1] for tensor in images.values())
     splits = {name: Split(images[name].expand(-1, channels, -1, -1).contiguous(), labels[name]) for name in chosen}
@@ -191,6 +193,18 @@ def _first_size(dataset: Any, columns: Columns) -> Size:
     return Size(height, width, "train row 0")
 
 
+def _check_fits(size: Size, count: int) -> None:
+    """Refuse what decoded would not fit into the memory, before any of it is taken; grey images take a third of it."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else sys.maxsize
+    needed = count * size.height * size.width
+    if needed > pages:
+        raise ValueError(
+            f"{count:,} images of {size.width} x {size.height} pixels take {needed / 2**30:,.0f} GiB decoded, and this "
+            f"machine has {pages / 2**30:,.0f}. Let them be cropped while training goes on: `--image-size 224` (in "
+            "Python image_size=224), or whatever size suits the net."
+        )
+
+
 def _images(dataset: Any, columns: Columns, split: str, size: Size) -> Tensor:
     """The images of a split, uint8 (N, C, H, W), C = 1 if all are grey, otherwise 3."""
     workers = os.cpu_count() or 1 if size.height * size.width >= _PIXELS_WORTH_THREADS else 1
@@ -240,14 +254,11 @@ def _same_channels(arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 def _pixels(cell: Any, where: str) -> np.ndarray:
     """One image, uint8: (H, W) if it is grey, otherwise RGB, (H, W, 3); transparency is dropped."""
-    import datasets
-
-    from skipway.data.pictures import content_of, plain, reading
+    from skipway.data.pictures import content_of, opened, plain, reading
 
     content, where = content_of(cell, where)
     with reading(where):
-        # The feature's own decoder, because it also turns photographs upright as their EXIF says.
-        return np.asarray(plain(datasets.Image().decode_example({"bytes": content, "path": cell["path"]})))
+        return np.asarray(plain(opened(content)))
 
 
 def _file(cell: Any) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skipway.data.guard import IMAGE_ENDINGS, check_regular
+
 ROLES = {
     "train": "train",
     "training": "train",
@@ -23,7 +25,6 @@ ROLES = {
     "testing": "test",
 }
 """Names of folders, and the split that such a folder holds."""
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 
 
 class Names(Sequence[str]):
@@ -78,7 +79,8 @@ def find_files(folder: Path) -> dict[str, Files]:
     not data; a split without folders of classes, such as ImageNet's test images, is none.
 
     Raises:
-        ValueError: if two folders are one split.
+        ValueError: if two folders are one split, if what is called as an image is no file, or if a folder lies within
+            itself by a link.
     """
     found: dict[str, Files] = {}
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in ROLES):
@@ -105,16 +107,20 @@ def _files(folder: Path) -> Files:
     return Files(folder, Names(names), torch.tensor(sizes), tuple(counts), tuple(counts.values()))
 
 
-def _walk(folder: Path, name: str) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of every image file under a folder."""
+def _walk(folder: Path, name: str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of every image file under a folder; `above`: the folders on the way there."""
+    own = os.path.realpath(folder)
+    if own in above:
+        raise ValueError(f"{folder} is a link to a folder that it lies in: there would be no end of files. Delete it.")
     with os.scandir(folder) as entries:
         for entry in entries:
             inner = f"{name}/{entry.name}"
             if _hidden(entry.name):
                 continue
             if entry.is_dir():
-                yield from _walk(folder / entry.name, inner)
-            elif entry.name.lower().endswith(_ENDINGS):
+                yield from _walk(folder / entry.name, inner, (*above, own))
+            elif entry.name.lower().endswith(IMAGE_ENDINGS):
+                check_regular(folder / entry.name)
                 yield inner, entry.stat().st_size
 
 

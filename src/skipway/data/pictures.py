@@ -1,15 +1,34 @@
-"""One encoded image: its mode made plain, and what is said where it cannot be read."""
+"""One encoded image: the formats that are read, its size and mode made plain, and what is said of a bad one."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-_READABLE = "Every row needs an image that Pillow can read, such as PNG or JPEG."
+# Those that data sets are made of. Pillow knows forty more, and for one, EPS, starts another program on the content.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF")
+_FORMATS_HERE = tuple(name for name in FORMATS if name != "AVIF" or find_spec("PIL.AvifImagePlugin"))
+_READABLE = f"Every row needs an image in one of the formats {', '.join(FORMATS)}."
+
+
+def opened(content: bytes) -> Image.Image:
+    """An image, upright as its EXIF says. Most need no turning, and are then not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: if it is of none of `FORMATS`.
+        DecompressionBombError: if it has more pixels than Pillow lets pass; nothing is decoded then.
+    """
+    image = Image.open(io.BytesIO(content), formats=_FORMATS_HERE)
+    upright = 1
+    if image.getexif().get(ExifTags.Base.Orientation, upright) == upright:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 @contextmanager
@@ -20,6 +39,12 @@ def reading(where: str) -> Iterator[None]:
     except UnidentifiedImageError as error:  # its text has nothing but the address of the bytes
         raise ValueError(
             f"{where}: the image cannot be read: its bytes are damaged or of no known format. {_READABLE}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(
+            f"{where}: the image has more than {most:,} pixels, which a small file may claim in order to fill the "
+            "memory; it is not decoded. Make it smaller."
         ) from error
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error and others
         raise ValueError(f"{where}: the image cannot be read: {error}. {_READABLE}") from error

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from skipway.data import cache
+from skipway.data.guard import check_folder, check_paths, visible
 from skipway.data.splits import Data, Given, Split, fingerprint, hold_out, hold_out_exactly
 
 DIGITS = "digits"
@@ -158,14 +159,18 @@ def _open_folder(folder: Path, copy: str) -> Any:
     """What `datasets` makes of a folder; its copy of the rows lies in the folder `copy`."""
     from datasets import load_dataset
 
+    check_folder(folder)
     try:
         with _no_progress_bars():
-            return load_dataset(str(folder), cache_dir=copy)
+            dataset = load_dataset(str(folder), cache_dir=copy)
     except Exception as error:  # datasets raises many kinds, and they are about the folder
         raise ValueError(
             f"{folder} cannot be read as a data set: {error} Valid: parquet files in the Hub's layout "
             "(train-*.parquet, test-*.parquet), or image files as train/CLASS/FILE and test/CLASS/FILE."
         ) from error
+    with _about(str(folder)):
+        check_paths(dataset, folder, copy)
+    return dataset
 
 
 @contextmanager
@@ -180,11 +185,10 @@ def _about(source: str) -> Iterator[None]:
 def _folder_key(folder: Path, label: str | None) -> cache.Key:
     """A folder's state is every file's name, size and time of change; hidden files are not data."""
     state = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith(".") for part in parts):
+    for path in visible(folder):
+        if path.is_file():
             about = path.stat()
-            state.append(f"{'/'.join(parts)} {about.st_size} {about.st_mtime_ns}")
+            state.append(f"{path.relative_to(folder).as_posix()} {about.st_size} {about.st_mtime_ns}")
     return cache.Key(folder.name, _with_label(f"folder {folder}", label), "\n".join(state))
 
 
@@ -226,7 +230,9 @@ def read_hub(
 
     Decoded, or with an `image_size` left encoded where `datasets` keeps it.
     """
+    from datasets import config as config_of_datasets
     from datasets import load_dataset
+    from huggingface_hub import constants
 
     from skipway.data.decode import decode
     from skipway.data.streamed import from_dataset
@@ -237,6 +243,7 @@ def read_hub(
     except Exception as error:  # OSError, ValueError, RuntimeError, by what went wrong
         raise _unreachable(asked, error) from error
     with _about(asked):
+        check_paths(dataset, constants.HF_HUB_CACHE, config_of_datasets.HF_DATASETS_CACHE)
         return decode(dataset, label) if image_size is None else from_dataset(dataset, image_size, label)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +44,15 @@ class Given:
     """SHA-256 of the content, see `fingerprint` and `skipway.data.streamed`."""
 
 
+class Guess(NamedTuple):
+    """What the best constant answer gets."""
+
+    loss: float
+    """Its cross-entropy in nats, where the answer is the classes' shares."""
+    error: float
+    """The share it gets wrong, where the answer is the commonest class."""
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A data set, ready for training: what `skipway.data.sources.load` returns."""
@@ -74,6 +84,12 @@ class Data:
     def num_classes(self) -> int:
         """How many class names there are."""
         return len(self.classes)
+
+    @property
+    def guess(self) -> Guess:
+        """What the best constant answer gets on the training split: a net that does no better has learned nothing."""
+        shares = torch.bincount(self.train.labels).double() / len(self.train)
+        return Guess(float(-torch.xlogy(shares, shares).sum()), float(1 - shares.max()))
 
 
 def hold_out(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from skipway.fitting.fit import Means
 from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
+from skipway.training.machine import memory_bytes
 from skipway.training.memory import plan_segments
 
 _GIB = 2**30
+_CERTAINLY_FITS = 10**8  # depth x width x width
+_NARROW = 64
+_BYTES_A_PARAMETER = 3 * 4  # weight, gradient and momentum in float32
 _USABLE = 0.8  # of free memory: allocators round up, and the backward pass holds a little beside
+
+
+def check_width(make: Callable[[int], nn.Module], *, width: int | None, depth: int) -> None:
+    """Refuse a net whose weights alone are more than the machine holds, before any of its memory is taken.
+
+    Parameters grow at most with the square of the width: those of a narrow net tell how many there would be.
+
+    Args:
+        make: the net of some width, as deep as it is asked for.
+        width: what is asked for; None is the family's own choice, which fits anywhere.
+        depth: in layers.
+
+    Raises:
+        ValueError: if it cannot fit; the message says which width would.
+    """
+    if width is None or depth * width**2 < _CERTAINLY_FITS:
+        return
+    parameters = sum(p.numel() for p in make(_NARROW).parameters()) * (width / _NARROW) ** 2
+    needs, has = parameters * _BYTES_A_PARAMETER, memory_bytes()
+    if needs > has:
+        raise ValueError(
+            f"width {width:,} at depth {depth:,} makes about {parameters:.2g} parameters: {needs / _GIB:,.0f} GiB with "
+            f"their gradients and momentum, where there are {has / _GIB:,.0f} GiB. Give a width up to "
+            f"{max(1, math.floor(width * math.sqrt(has / needs))):,}."
+        )
 
 
 def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, means: Means) -> str:

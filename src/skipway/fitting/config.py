@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from skipway.fields import read_fields
+from skipway.limits import PIXELS, SEED, WIDTH
 from skipway.rundir import Json
 from skipway.training.recipe import Recipe
 
@@ -38,17 +39,22 @@ class TrainConfig:
 
     @property
     def learning_rate(self) -> float:
-        """The recipe's; of several, which are for a study to choose from, the middle one."""
+        """The recipe's; of several, which are for a study to choose from, one a third of the way up.
+
+        A rate that is too low costs steps, one that is too high the training.
+        """
         rates = sorted(self.recipe.learning_rates)
-        return rates[len(rates) // 2]
+        return rates[len(rates) // 3]
 
     def problems(self) -> list[str]:
         """Everything out of range that can be told without torch, a sentence each."""
         found = []
         if not self.data:
             found.append("data is the name of a data set or a folder; it is empty.")
-        if self.width is not None and self.width < 1:
-            found.append(f"width must be 1 or more; it is {self.width}.")
+        found += WIDTH.problems("width", self.width)
+        found += PIXELS.problems("image_size", self.image_size)
+        found += SEED.problems("seed", self.seed)
+        found += SEED.problems("split_seed", self.split_seed)
         if not 0 < self.validation < 1:
             found.append(f"validation is a share between 0 and 1; it is {self.validation}.")
         return [*found, *self.recipe.problems()]

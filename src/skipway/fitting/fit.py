@@ -14,9 +14,10 @@ from skipway.data.batches import BatchStream
 from skipway.data.part import Part
 from skipway.data.preprocess import Kind, Preprocess
 from skipway.data.splits import Data, Split
+from skipway.draws import drawn_alike
 from skipway.fitting.divergence import divergence
 from skipway.fitting.hooks import Clock, SignalProbe, evenly
-from skipway.nets.cost import block_costs
+from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.evaluate import evaluate
@@ -103,7 +104,7 @@ def fit_nets(
     points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
     watched = evenly(data.validation, samples)
     savers = [Saver(means.checkpoints, means.seconds_between_checkpoints)] if means.checkpoints else []
-    with torch.random.fork_rng(), compiling(execution):
+    with torch.random.fork_rng(), drawn_alike(seeds[0]), compiling(execution):
         torch.manual_seed(_seed_of_draws(seeds[0], team.index))  # nets that draw are trained singly
         curves = train(
             net,
@@ -149,9 +150,11 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
     return "done", None
 
 
-def describe(net: SkipNet) -> dict[str, Any]:
-    """A net, as run.json holds it."""
-    return {**net.architecture, "parameters": sum(p.numel() for p in net.parameters()), "blocks": len(net.blocks)}
+def describe(net: SkipNet, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """A net, as run.json holds it, with its cost for one image of a shape (channels, height, width)."""
+    own = cost(net, shape)
+    counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": len(net.blocks)}
+    return {**net.architecture, **counts}
 
 
 def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, means: Means, affordable: int) -> list[Row]:
@@ -163,7 +166,7 @@ def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, means: Mea
 
 
 def _seed_of_draws(seed: int, member: int) -> int:
-    """The seed of dropout and stochastic depth: every member of a team draws for other samples."""
+    """The seed of dropout: every member of a team draws for other samples."""
     if member == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"draws of {seed} in process {member}".encode()).digest()[:4], "big")

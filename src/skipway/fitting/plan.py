@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +12,10 @@ from skipway.data.augment import make_augmentations
 from skipway.data.preprocess import check_kind
 from skipway.data.sources import load
 from skipway.data.splits import Data
+from skipway.fitting.advice import check_width
 from skipway.fitting.config import TrainConfig
+from skipway.fitting.definitions import definitions
+from skipway.fitting.identity import identity
 from skipway.gates import canonical as canonical_gate
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import build, parse_name
@@ -46,8 +47,12 @@ class Plan:
         return {"gate": gate, "depth": said.depth, "learning_rate": self.config.learning_rate, "seed": self.config.seed}
 
 
-def plan(config: TrainConfig) -> Plan:
+def plan(config: TrainConfig, *, bfloat16: bool = False) -> Plan:
     """Check a config, load its data, build its net.
+
+    Args:
+        config: what to train.
+        bfloat16: whether its products run in bfloat16, which its name tells.
 
     Raises:
         ValueError: with all problems, a line each.
@@ -61,11 +66,13 @@ def plan(config: TrainConfig) -> Plan:
             f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
             "give at most that."
         )
+    recipe.total_steps(len(data.train))  # says so if they are too many
     for augmentation in make_augmentations(recipe.augment):
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
+    check_width(lambda width: _build(replace(config, width=width), data), width=config.width, depth=_depth(config))
     net = _build(config, data)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
-    return Plan(config, data, net, _identity(config, data), notes)
+    return Plan(config, data, net, _identity(config, data, bfloat16), notes)
 
 
 def checked(config: TrainConfig) -> TrainConfig:
@@ -94,6 +101,10 @@ def checked(config: TrainConfig) -> TrainConfig:
     return replace(config, net=net, gate=gate, recipe=recipe)
 
 
+def _depth(config: TrainConfig) -> int:
+    return parse_name(Spec.parse(config.net).name)[1].depth
+
+
 def _build(config: TrainConfig, data: Data) -> SkipNet:
     """The net with its initial weights, which the seed decides; the global generator is left as it was."""
     spec = Spec.parse(config.net)
@@ -106,22 +117,19 @@ def _build(config: TrainConfig, data: Data) -> SkipNet:
         return build(spec.name, gate=config.gate, **settings)
 
 
-def _identity(config: TrainConfig, data: Data) -> Json:
-    """All that decides the numbers; device, processes and accumulation are not in it."""
-    about: Json = {
-        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule},
-        "net": {"name": config.net, "gate": config.gate, "width": config.width},
-        "recipe": config.recipe.identity(),
-        "learning_rate": config.learning_rate,
-        "seed": config.seed,
-    }
-    if config.image_size is not None:
-        about["data"]["image_size"] = config.image_size
-    if config.weights is not None:
-        about["weights"] = _digest(Path(config.weights)) if Path(config.weights).is_file() else config.weights
-    return about
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _identity(config: TrainConfig, data: Data, bfloat16: bool) -> Json:
+    spec = Spec.parse(config.net)
+    family, said = parse_name(spec.name)
+    gate = config.gate or said.gate
+    settings = {**said.settings, **dict(spec.settings)}
+    return identity(
+        data,
+        {"name": config.net, "gate": gate, "width": config.width},
+        config.recipe,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        named=definitions(family.body, settings, gate, config.recipe.augment),
+        image_size=config.image_size,
+        weights=config.weights,
+        bfloat16=bfloat16,
+    )

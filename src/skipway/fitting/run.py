@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,25 +13,31 @@ from pathlib import Path
 import torch
 
 from skipway.fitting.advice import what_would_fit
+from skipway.fitting.computed import computed
 from skipway.fitting.config import TrainConfig
+from skipway.fitting.failure import told
 from skipway.fitting.fit import Fit, Means, describe, fit_nets, scores_on, status
 from skipway.fitting.plan import Plan, plan
+from skipway.integrity import read_run
 from skipway.locks import BusyError, locked
 from skipway.nets.weights import weights_bytes
+from skipway.records import FINISHED
 from skipway.registry import UnknownNameError
 from skipway.rundir import (
     CHECKPOINT,
     FORMAT,
     LOCK,
     RUN,
+    WEIGHTS,
+    DamagedError,
     Json,
     Run,
     RunContent,
     clear_sides,
-    read_json,
-    write_json,
+    refuse_links,
     write_metrics,
     write_run,
+    write_sealed,
 )
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -40,7 +47,6 @@ from skipway.training.replicas import Single
 from skipway.training.saving import Stopped, stopping_tidily
 from skipway.training.team import ALONE, Team
 
-FINISHED = ("done", "diverged")
 MEMORY, PRECISION = ("store", "recompute"), ("float32", "bfloat16")
 
 
@@ -70,8 +76,10 @@ def run_training(
         Stopped: after a signal, once the state is saved.
         MemoryError: if it does not fit; the message says what would.
     """
-    planned, means = plan(config), means or Means()
+    means = means or Means()
+    planned = plan(config, bfloat16=means.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
+    refuse_links(folder)
     if _is_finished(_found(folder, planned)) and not (folder / CHECKPOINT).exists():
         return Run(folder)
     with _sole_writer(folder, means.team):
@@ -97,7 +105,7 @@ def _run(planned: Plan, folder: Path, means: Means, command: str | None, hooks: 
         record.write("interrupted")
         raise
     except Exception as error:
-        record.write("failed", f"{type(error).__name__}: {error}")
+        record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
 
@@ -129,7 +137,7 @@ def usual_means(
             raise UnknownNameError(name, value, valid)
     if accumulate < 1:
         raise ValueError(f"accumulate is a number of parts, 1 or more; it is {accumulate}.")
-    if save_every is not None and save_every < 0:
+    if save_every is not None and not 0 <= save_every < math.inf:
         raise ValueError(f"save_every is a number of seconds, 0 or more; it is {save_every}.")
     return Means(
         device=team.device or usable_device(device),
@@ -146,12 +154,17 @@ def resume_config(folder: Path) -> TrainConfig:
     Raises:
         ValueError: if there is none.
     """
-    if not (folder / RUN).is_file():
+    if not os.path.lexists(folder / RUN):
         raise ValueError(f"{folder} holds no {RUN}: give the directory of a run that `skipway train` began.")
-    info = read_json(folder / RUN)
-    if not isinstance(info.get("config"), dict) or "net" not in info["config"]:
+    info = read_run(Run(folder))
+    if "net" not in info["config"]:
         raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
     return TrainConfig.from_dict(info["config"])
+
+
+def resume_precision(folder: Path) -> str:
+    """The precision that a run was begun with, in a folder that `resume_config` has read: one of `PRECISION`."""
+    return PRECISION[Run(folder).info().get("choices", {}).get("bfloat16", False)]
 
 
 def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
@@ -194,12 +207,14 @@ def _is_finished(info: Json) -> bool:
 
 def _found(folder: Path, planned: Plan) -> Json:
     """What the directory says of this training; empty where it is not begun."""
-    if not (folder / RUN).is_file():
+    if not os.path.lexists(folder / RUN):
+        if os.path.lexists(folder / WEIGHTS):  # they are written last but run.json, which was there before
+            raise DamagedError(folder / RUN, f"it is missing, and {WEIGHTS} is there")
         return {}
-    info = read_json(folder / RUN)
-    if info.get("id") != planned.id:
+    info = read_run(Run(folder))
+    if info["id"] != planned.id:
         raise ValueError(
-            f"{folder} holds another training ({info.get('id')}; this one is {planned.id}): give this one a directory "
+            f"{folder} holds another training ({info['id']}; this one is {planned.id}): give this one a directory "
             "of its own with --out, or leave --out away."
         )
     return info
@@ -229,7 +244,7 @@ class _Record(Hook):
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
-            "net": describe(planned.net),
+            "net": describe(planned.net, planned.data.shape),
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(means.device),
@@ -246,7 +261,7 @@ class _Record(Hook):
     def write(self, status: str, reason: str | None = None) -> None:
         """Say how it stands."""
         if self._writes:
-            write_json(
+            write_sealed(
                 self._folder / RUN,
                 {"format": FORMAT, "id": self._plan.id, **self._about(status, reason, {})},
             )
@@ -257,7 +272,15 @@ class _Record(Hook):
             return
         self._choices.update(fit.execution.to_dict())
         outcome, reason = status(fit, 0)
-        about = self._about(outcome, reason, {**fit.metrics[0], **tested})
+        means = self._means
+        way = computed(
+            means.device,
+            self._choices["threads"],
+            fit.execution,
+            processes=means.team.count,
+            accumulate=means.accumulate,
+        )
+        about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
         weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
         write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
         assert self._means.checkpoints is not None

@@ -70,16 +70,8 @@ def bottleneck_convs(channels: int, planes: int, stride: int) -> list[nn.Conv2d]
 
 
 def activations(kinds: Sequence[str], channels: int) -> list[nn.Module]:
-    """The batch norms and ReLUs of one place in an order.
-
-    A ReLU works in place only on a batch norm's output: what else comes may be a block's input, which the other branch
-    still needs, or which a gate that carries everything hands on as it is.
-    """
-    follows = [False, *(kind == "bn" for kind in kinds)]
-    return [
-        nn.BatchNorm2d(channels) if kind == "bn" else ReLU(inplace=after_bn)
-        for kind, after_bn in zip(kinds, follows, strict=False)
-    ]
+    """The batch norms and ReLUs of one place in an order."""
+    return [nn.BatchNorm2d(channels) if kind == "bn" else ReLU() for kind in kinds]
 
 
 def activation(kinds: Sequence[str], channels: int) -> nn.Module | None:
@@ -136,7 +128,7 @@ def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
     """
     if order.normalises_branch:
         return make_shortcut(spec, Site.of(body))
-    shortcut = make_shortcut(spec, replace(Site.of(body), normalised=False))
+    shortcut = make_shortcut(spec, replace(Site.of(body), norm=None))
     for layer in layers_of(shortcut):
         layer.register_parameter("bias", None)  # the batch norm of the next block, or after the addition, has its own
     return shortcut

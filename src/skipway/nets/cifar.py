@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from skipway.gates import GATES, Gate, Site
+from skipway.gates import GATES
 from skipway.nets.blocks import (
     ORDERS,
     Order,
@@ -29,9 +29,9 @@ from skipway.nets.blocks import (
     start_as_shortcuts,
 )
 from skipway.nets.family import Family, Names, NetName, gate_of, word_of
-from skipway.nets.stack import SkipNet, make_skips, named
+from skipway.nets.stack import SkipNet, named
 from skipway.registry import Spec, UnknownNameError
-from skipway.skip import Skip
+from skipway.row import skip_row
 
 WIDTH = 16  # channels of the paper's first stage
 _BLOCKS = ("auto", "basic", "bottleneck")
@@ -89,13 +89,9 @@ def cifar_net(
     if zero_init:
         start_as_shortcuts(bodies, plain=plain)
     way = shortcut if shortcut != "auto" else "B" if bottleneck else "A"
-    ways = [None if plain else make_way(way, body, plan.order) for body in bodies]
-
-    def wrap(rule: Gate, body: nn.Module, site: Site) -> Skip:
-        before = plan.before(site.index)
-        return Skip(rule, body, ways[site.index], pre=before, post=activation(plan.order.post, site.out_features or 0))
-
-    return SkipNet(first, make_skips(gate, bodies, wrap), head)
+    ways = None if plain else [make_way(way, body, plan.order) for body in bodies]
+    pre, post = zip(*((plan.before(place), plan.behind(place)) for place in range(len(bodies))), strict=True)
+    return SkipNet(first, skip_row(gate, bodies, ways, pre=pre, post=post), head)
 
 
 def check_depth(depth: int, order: str = "original", block: str = "auto") -> None:
@@ -189,6 +185,10 @@ class _Plan:
     def before(self, index: int) -> nn.Module | None:
         """What both branches of a block share."""
         return activation(self.order.before, self._in(index)) if self._shares_first(index) else None
+
+    def behind(self, index: int) -> nn.Module | None:
+        """What follows a block's addition."""
+        return activation(self.order.post, self._out(index))
 
     def _shares_first(self, index: int) -> bool:
         # Where the shape changes (arXiv 1603.05027, section 4.1), and behind the stem (its appendix).

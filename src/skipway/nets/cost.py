@@ -5,7 +5,6 @@ Nothing is computed: the net is traced on torch's meta device, where tensors hav
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skipway.gates import Gate
 from skipway.nets.stack import SkipNet
+from skipway.trial import on_meta
 
 # A prime that no width is a multiple of: what a step keeps of every input has a size divisible by it, the rest has not.
 # (The difference of two batches would tell them apart as well, in twice the time: a thousand layers take seconds.)
@@ -97,13 +97,8 @@ def _of_inputs(kept: dict[int, torch.UntypedStorage]) -> int:
 
 
 def _on_meta(net: nn.Module) -> nn.Module:
-    """A copy in training mode, without values."""
-    # What the copy has for each tensor is made beforehand, so that no values are copied only to be dropped.
-    tensors: dict[int, object] = {id(buffer): torch.empty_like(buffer, device="meta") for buffer in net.buffers()}
-    for parameter in net.parameters():
-        empty = torch.empty_like(parameter, device="meta")
-        tensors[id(parameter)] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
-    traced = copy.deepcopy(net, tensors).train()
+    """A copy in training mode, without values; random gates let their mean through."""
+    traced = on_meta(net).train()
     for gate in traced.modules():
         if isinstance(gate, Gate) and gate.random:
             gate.eval()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from typing import cast
 
+import torch
 from torch import nn
 
+from skipway.gates import layers_of
 from skipway.nets.family import Family, template
-from skipway.nets.stack import SkipNet, make_skips, named
+from skipway.nets.stack import SkipNet, named
 from skipway.registry import UnknownNameError
+from skipway.row import skip_row
 
 # 71 x 72 = 5,112 parameters in a plain layer against 2 x 50 x 51 = 5,100 in a highway layer: the paper's equal budgets.
-PLAIN_WIDTH, WIDTH = 71, 50
+PLAIN_WIDTH = 71
 _ACTIVATIONS = ("relu", "tanh")
+_MATCHES = ("parameters", "multiply-adds", "width")
 
 
 def dense_net(
@@ -24,6 +30,7 @@ def dense_net(
     width: int | None = None,
     activation: str = "relu",
     layers: int = 1,
+    match: str = "parameters",
 ) -> SkipNet:
     """A plain fully connected first layer, then gated blocks of one width, then the softmax layer's scores.
 
@@ -32,24 +39,46 @@ def dense_net(
         depth: the layers before the softmax layer, the first one included; 1 + blocks * layers.
         in_features: values in one input; images are flattened.
         num_classes: scores that come out.
-        width: units of every layer; None is 71 for plain nets and 50 for all others, which makes parameters equal.
+        width: units of every layer; None is 71 for plain nets and for others what `match` asks.
         activation: "relu" (He initialisation) or "tanh" (Xavier initialisation).
         layers: linear layers in one block. From 2 on, the last one of a block has no activation after it.
+        match: what a block of any gate has in common with a plain one of 71 units, where no width is given:
+            "parameters" as in the paper (a highway block then has 50 units), "multiply-adds", or "width".
 
     Raises:
-        ValueError: if depth, layers or activation is out of range.
+        ValueError: if depth, layers, activation or match is out of range.
     """
-    if activation not in _ACTIVATIONS:
-        raise UnknownNameError("activation", activation, _ACTIVATIONS)
+    for name, value, valid in (("activation", activation, _ACTIVATIONS), ("match", match, _MATCHES)):
+        if value not in valid:
+            raise UnknownNameError(name, value, valid)
     check_depth(depth, layers)
     if width is None:
-        width = PLAIN_WIDTH if gate.partition(":")[0] == "plain" else WIDTH
+        width = matched_width(gate, activation, layers, match)
     stem = named(flatten=nn.Flatten(), linear=_linear(in_features, width, activation), activation=_act(activation))
     bodies = [_body(width, activation, layers) for _ in range((depth - 1) // layers)]
     head = nn.Linear(width, num_classes)
     nn.init.normal_(head.weight, std=width**-0.5)
     nn.init.zeros_(head.bias)
-    return SkipNet(stem, make_skips(gate, bodies), head)
+    return SkipNet(stem, skip_row(gate, bodies), head)
+
+
+def matched_width(gate: str, activation: str, layers: int, match: str) -> int:
+    """The units at which a gate's block comes nearest to a plain one of 71, in parameters or in multiply-adds."""
+
+    def size(rule: str, width: int) -> int:
+        with torch.random.fork_rng():  # what is built here is thrown away, and must not move the net's own draws
+            (block,) = skip_row(rule, [_body(width, activation, layers)])
+        if match == "parameters":
+            return sum(parameter.numel() for parameter in block.parameters())
+        return sum(cast(nn.Linear, layer).weight.numel() for layer in layers_of(block))
+
+    budget = size("plain", PLAIN_WIDTH)
+    if match == "width" or size(gate, PLAIN_WIDTH) == budget:
+        return PLAIN_WIDTH
+    widths = range(1, PLAIN_WIDTH + 1)
+    above = min(bisect_left(widths, budget, key=lambda width: size(gate, width)), len(widths) - 1)
+    near = widths[max(0, above - 1) : above + 1]
+    return min(near, key=lambda width: abs(size(gate, width) - budget))
 
 
 def check_depth(depth: int, layers: int = 1) -> None:
@@ -95,8 +124,7 @@ def _body(width: int, activation: str, layers: int) -> nn.Sequential:
 
 
 def _act(activation: str) -> nn.Module:
-    # In place: the linear layer before it keeps no copy of its own output.
-    return nn.ReLU(inplace=True) if activation == "relu" else nn.Tanh()
+    return nn.ReLU() if activation == "relu" else nn.Tanh()
 
 
 def _linear(features: int, width: int, activation: str) -> nn.Linear:

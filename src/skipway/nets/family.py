@@ -72,6 +72,7 @@ class Family:
     classes: int = 10  # of those images
     recipe: str  # how its papers train it: a name of `skipway.training.recipe.RECIPES`
     study_depths: tuple[int, ...]  # what a study tries that is not told which
+    version: int = 1  # of a family of ours; part of a run's identity: one more when its nets' numbers change
 
     def net_name(self, gate: str, depth: int, **settings: Any) -> str:
         """The name of this family's net with this gate (a name or a specification), depth and settings."""

@@ -15,11 +15,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from skipway.gates import Gate, Site, layers_of
+from skipway.gates import layers_of
 from skipway.nets.family import Family, template
 from skipway.nets.relu import ReLU
-from skipway.nets.stack import SkipNet, make_skips, named
+from skipway.nets.stack import SkipNet, named
 from skipway.registry import Spec
+from skipway.row import skip_row
 from skipway.skip import Skip
 
 _WIDTH = 32
@@ -58,7 +59,7 @@ def mnist_net(
             f"the highway authors' MNIST net takes images from {_LEAST_MNIST_SIZE} pixels; they have {size}."
         )
     first = _conv(1 if in_channels is None else in_channels, width, 5, padding=0)
-    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=ReLU(inplace=True))
+    stem = named(dropout=nn.Dropout(0.2), conv=first, relu=ReLU())
     bodies = [_layer(width, width) for _ in range(sum(_MNIST_STAGES))]
     linear = _linear(width * _pooled(size - 4) ** 2, num_classes, std=0.1)
     head = named(**dict(_pooling(2, 0.5).named_children()), flatten=nn.Flatten(), linear=linear)
@@ -125,19 +126,17 @@ def as_published(gate: str, published: str) -> str:
 
 def _gated(
     gate: str, published: str, bodies: Sequence[nn.Module], before: Mapping[int, nn.Module] | None = None
-) -> list[Skip]:
+) -> list[nn.Module]:
     """The gated blocks; `before` is what stands before some of them. The authors draw gates' layers like bodies'."""
-
-    def wrap(rule: Gate, body: nn.Module, site: Site) -> Skip:
-        for layer in layers_of(rule):
-            _draw(layer)
-        return Skip(rule, body, pre=(before or {}).get(site.index))
-
-    return make_skips(as_published(gate, published), bodies, wrap)
+    pre = [(before or {}).get(place) for place in range(len(bodies))]
+    blocks = list(skip_row(as_published(gate, published), bodies, pre=pre))
+    for layer in (layer for block in blocks for layer in layers_of(cast(Skip, block).gate)):
+        _draw(layer)
+    return blocks
 
 
 def _layer(channels: int, out: int, kernel: int = 3) -> nn.Sequential:
-    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=ReLU(inplace=True))
+    return named(conv=_conv(channels, out, kernel, padding=kernel // 2), relu=ReLU())
 
 
 def _conv(channels: int, out: int, kernel: int, *, padding: int) -> nn.Conv2d:

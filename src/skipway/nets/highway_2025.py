@@ -4,45 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
-from torch import Tensor, nn
-
-from skipway.gates import HighwayGate, Site
 from skipway.nets import cifar
 from skipway.nets.family import template
 from skipway.nets.highway import as_published
-from skipway.nets.relu import ReLU
-from skipway.nets.stack import SkipNet, named
+from skipway.nets.stack import SkipNet
 
 _ORDER = "relu-before"  # the body ends in ReLU, and nothing follows the addition
-_NORMS = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
-
-
-class DeepHighwayGate(HighwayGate, name="highway-deep"):
-    """T = sigmoid of two layers with a ReLU between them, C = 1 - T (Srivastava 2025).
-
-    Convolutions are each followed by batch norm where the body normalises; ``bias`` is then the last batch norm's.
-    """
-
-    def __init__(self, site: Site, *, bias: float | str = "auto", kernel: int | str = "auto") -> None:
-        super().__init__(site, bias=bias, kernel=kernel)
-        first = cast(nn.Conv2d, self.transform)
-        start = float(cast(Tensor, first.bias).detach()[0])
-        second = replace(site, features=site.out_features, stride=1).layer(
-            kernel=None if site.kind == "linear" else first.kernel_size[0]
-        )
-        nn.init.xavier_normal_(second.weight)
-        last: nn.Module = second
-        if site.normalised and site.kind in _NORMS:
-            norm, last = (_NORMS[site.kind](second.weight.shape[0]) for _ in range(2))
-            for layer in (first, second):
-                layer.register_parameter("bias", None)
-            self.transform = named(conv1=first, bn1=norm, relu=ReLU(inplace=True), conv2=second, bn2=last)
-        else:
-            nn.init.zeros_(cast(Tensor, first.bias))
-            self.transform = named(layer1=first, relu=ReLU(inplace=True), layer2=second)
-        nn.init.constant_(cast(Tensor, last.bias), start)
 
 
 def highway_2025_net(

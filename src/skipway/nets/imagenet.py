@@ -19,8 +19,9 @@ from skipway.nets.blocks import conv, start_as_shortcuts
 from skipway.nets.family import Family, Names, NetName, gate_of, word_of
 from skipway.nets.imagenet_blocks import STAGES, WIDTH, Bodies, ImageBlock, downsample
 from skipway.nets.relu import ReLU
-from skipway.nets.stack import SkipNet, make_skips
+from skipway.nets.stack import SkipNet
 from skipway.registry import Spec, UnknownNameError, Value
+from skipway.row import skip_row
 
 _STEMS = ("auto", "conv7", "deep", "small")
 # Stem and stages divide the size by 32: of a smaller image the last stage would see less than 2x2.
@@ -62,7 +63,7 @@ class ImageSkipNet(SkipNet):
         # Not SkipNet's own: it would register stem, blocks and head, and their names be in the state dict too.
         nn.Module.__init__(self)
         self.architecture: dict[str, Any] = {}
-        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), ReLU(inplace=True), pool
+        self.conv1, self.bn1, self.relu, self.maxpool = conv1, nn.BatchNorm2d(width), ReLU(), pool
         self._stages = [f"layer{number}" for number in range(1, len(counts) + 1)]
         for name, (start, end) in zip(self._stages, pairwise([0, *accumulate(counts)]), strict=True):
             self.add_module(name, nn.Sequential(*blocks[start:end]))
@@ -143,10 +144,9 @@ def imagenet_net(
     if zero_init:
         start_as_shortcuts(bodies, plain=plain)
     way = "B" if shortcut == "auto" else shortcut
-    ways = [None if plain else downsample(way, Site.of(body), pool=pool_shortcut) for body in bodies]
-    blocks = make_skips(
-        gate, bodies, lambda rule, body, site: ImageBlock(rule, cast(nn.Sequential, body), ways[site.index])
-    )
+    ways = None if plain else [downsample(way, Site.of(body), pool=pool_shortcut) for body in bodies]
+    # Not in place: where a gate lets nothing through, what comes here is the block's input itself.
+    blocks = list(skip_row(gate, bodies, ways, post=ReLU(), block=ImageBlock))
     pool = nn.Identity() if stem == "small" else nn.MaxPool2d(3, stride=2, padding=1)
     return ImageSkipNet(conv1, pool, blocks, STAGES[depth], fc, width=plan.width)
 
@@ -205,6 +205,6 @@ def _stem(stem: str, channels: int, width: int) -> nn.Module:
     if stem == "small":
         return conv(channels, width, 3)
     half = max(1, width // 2)
-    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), ReLU(inplace=True))
-    second = (conv(half, half, 3), nn.BatchNorm2d(half), ReLU(inplace=True))
+    first = (conv(channels, half, 3, stride=2), nn.BatchNorm2d(half), ReLU())
+    second = (conv(half, half, 3), nn.BatchNorm2d(half), ReLU())
     return nn.Sequential(*first, *second, conv(half, width, 3))

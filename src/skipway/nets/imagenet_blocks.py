@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from skipway.gates import Gate, Site
 from skipway.nets.blocks import EXPANSION, ORDERS, basic_convs, conv, make_body
 from skipway.nets.family import check_counts
-from skipway.nets.relu import ReLU
 from skipway.shortcuts import OptionB, OptionC, make_shortcut
 from skipway.skip import Skip
 
@@ -28,17 +27,26 @@ class ImageBlock(Skip):
         gate: the rule.
         body: F; its children become the block's own, under their names.
         downsample: S; None is the identity.
+        pre: what comes before both branches.
+        post: what comes after the sum.
     """
 
-    def __init__(self, gate: Gate, body: nn.Sequential, downsample: nn.Module | None) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        body: nn.Module,
+        downsample: nn.Module | None,
+        *,
+        pre: nn.Module | None = None,
+        post: nn.Module | None = None,
+    ) -> None:
         # Not Skip's own: it would register body and shortcut, and their names be in the state dict.
         nn.Module.__init__(self)
         self._steps = [name for name, _ in body.named_children()]
         for name, part in body.named_children():
             self.add_module(name, part)
         self.downsample = downsample
-        # Not in place: where a gate lets nothing through, what comes here is the block's input itself.
-        self.pre, self.post, self.gate = None, ReLU(), gate
+        self.pre, self.post, self.gate = pre, post, gate
 
     @property
     def body(self) -> nn.Sequential:  # type: ignore[override]

@@ -7,6 +7,7 @@ from typing import Any
 
 from skipway.gates import GATES
 from skipway.gates import canonical as canonical_gate
+from skipway.limits import DEPTH, WIDTH
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
 from skipway.nets.family import Family, NetName, check_counts
 from skipway.nets.stack import SkipNet
@@ -38,6 +39,8 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
     gate = canonical_gate(gate or found.gate)
     settings = {**found.settings, **settings}
     check_counts(**{key: settings[key] for key in _COUNTS if key in settings})
+    for sentence in WIDTH.problems("width", settings.get("width")):
+        raise ValueError(f"net {name!r}: {sentence}")
     net = family.make(gate=gate, depth=found.depth, **settings)
     net.architecture = {"name": name, "gate": gate, **settings}
     return net
@@ -88,6 +91,8 @@ def parse_name(name: str) -> tuple[Family, NetName]:
         ValueError: if no family has such a name, or if there is no such gate.
     """
     found = [(family, said) for family in FAMILIES.values() if (said := family.names.parse(name))]
+    for sentence in [s for _, said in found for s in DEPTH.problems("depth", said.depth)]:
+        raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:
         if said.gate in GATES:
             return family, said

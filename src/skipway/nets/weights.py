@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -46,14 +46,32 @@ def load_net(path: str | os.PathLike[str]) -> SavedNet:
     """Rebuild a net from its weights file.
 
     Raises:
-        ValueError: if the file does not say what net its weights belong to.
+        ValueError: if the file is damaged, or does not say what net its weights belong to.
+        OSError: if there is no such file.
     """
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if _KEY not in metadata:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not readable as safetensors: {error}.") from error
+    about = _about(metadata)
+    if about is None:
         raise ValueError(f"{path} does not say what net its weights belong to: it was not written by Skipway.")
-    about = json.loads(metadata[_KEY])
-    architecture = dict(about["architecture"])
-    net = build(architecture.pop("name"), **architecture)
-    net.load_state_dict(load_file(path))
+    try:
+        architecture = dict(about["architecture"])
+        net = build(architecture.pop("name"), **architecture)
+        net.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"the weights in {path} do not fit the net that it names: {error}") from error
     return SavedNet(net, about["preprocess"], tuple(about["classes"]))
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a file says of its net; None where it says less than a net needs."""
+    try:
+        about = json.loads(metadata[_KEY])
+        kinds = {"architecture": dict, "preprocess": dict, "classes": list}
+        return about if all(isinstance(about[key], kind) for key, kind in kinds.items()) else None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from skipway.gates import Flow
-from skipway.probe.handles import find_skips, override_flows
+from skipway.probe.handles import named_skips, override_flows
 
 LESION = Flow(0.0, 1.0)  # y = post(S(z))
 
@@ -22,13 +22,15 @@ def lesion(model: nn.Module, names: str | Iterable[str]) -> Iterator[None]:
 
     Args:
         model: any module that holds `Skip` blocks.
-        names: one block's name in the model, or several; a model that is a block itself is named ``""``.
+        names: one block's name in the model, or several; a model that is a block itself is named ``""``. In a block
+            that a forward pass calls several times, ``blocks.3#2`` is the second call alone.
 
     Raises:
-        ValueError: if a name is not that of a block, or if a block changes its input's shape and has no shortcut.
+        ValueError: if a name is not that of a block, or if a block changes its input's shape and has no shortcut; at
+            the end and in a forward pass, as `skipway.probe.handles.override_flows` says of a block's calls.
     """
     wanted = [names] if isinstance(names, str) else list(names)
-    reasons = (handle.why_not_lesionable() for handle in find_skips(model) if handle.name in wanted)
+    reasons = (handle.why_not_lesionable() for handle, _ in named_skips(model, wanted).values())
     refused = [reason for reason in reasons if reason]
     if refused:
         raise ValueError(f"cannot be lesioned: {'; '.join(refused)}, so nothing can be carried past.")

@@ -14,7 +14,7 @@ import altair as alt
 from skipway.report import depth_charts, layer_charts
 from skipway.report.axes import LogAxis
 from skipway.report.encode import Chart, crosses, depth_colour, facet, over, spec, tooltips, zero_or_not
-from skipway.report.summary import Summary
+from skipway.report.summary import Question, Summary
 from skipway.report.theme import THEME
 from skipway.rundir import Json
 
@@ -64,23 +64,46 @@ def errors(summary: Summary) -> Chart | None:
     return Chart(
         "error-over-time",
         f"How do training and validation {quantity} fall?",
-        f"Dashed lines are the {quantity} on the training data, full lines that on the validation data, at the best "
-        "learning rate, mean over seeds. Where a deeper net's dashed line stays above a shallower one's, it is the "
+        f"Dashed lines are the {quantity} on the training data, full lines that on the validation data, at the rate "
+        "that trains best, mean over seeds. Where a deeper net's dashed line stays above a shallower one's, it is the "
         "training itself that fails; where only the full line stays high, the net has learned its data by heart.",
         "Deep residual learning (He et al. 2015), Fig. 1 and 6",
         spec(
             summary,
             facet(lines, "gate", summary.gates),
             f"Training and validation {quantity} over the steps",
-            "mean over seeds at the best learning rate",
+            "mean over seeds at the rate that trains best",
         ),
     )
 
 
-def rates(summary: Summary) -> Chart | None:
+def training_rates(summary: Summary) -> Chart | None:
+    """Final training loss against the learning rate."""
+    return _rates(
+        summary,
+        "training",
+        "How much does the learning rate matter to training?",
+        "Every net was trained at each of these learning rates; the large point is the rate that trains best, with the "
+        "lowest mean training loss and no seed diverged.",
+    )
+
+
+def validation_rates(summary: Summary) -> Chart | None:
     """Final validation loss against the learning rate."""
+    return _rates(
+        summary,
+        "validation",
+        "How much does it matter to what has not been seen?",
+        "The same on the validation data; the large point is the rate that generalises best, with the lowest mean "
+        "validation error (of equals, the lowest loss), which need not be the lowest loss of its line.",
+    )
+
+
+def _rates(summary: Summary, question: Question, title: str, reading: str) -> Chart | None:
+    """Final loss on one split against the learning rate, with the rate that answers the question best."""
     if len({row["learning_rate"] for row in summary.sweep}) < 2:
         return None
+    loss = {"training": "train_loss", "validation": "validation_loss"}[question]
     tried = sorted({row["learning_rate"] for row in summary.sweep})
     x = alt.X(
         "learning_rate:Q",
@@ -89,38 +112,36 @@ def rates(summary: Summary) -> Chart | None:
         axis=alt.Axis(values=tried, format="~g", grid=False, labelOverlap=True),
     )
     diverged = sorted({row["depth"] for row in summary.sweep if row["diverged"]})
-    values = [row["validation_loss"] for row in summary.sweep if row["validation_loss"]]
-    axis = LogAxis("validation loss at the end", values, diverged)
+    axis = LogAxis(f"{question} loss at the end", [row[loss] for row in summary.sweep if row[loss]], diverged)
     told = tooltips(
         "gate:N",
         "depth:Q",
         ("learning_rate:Q", "learning rate"),
-        ("validation_loss:Q", "validation loss"),
+        (f"{loss}:Q", f"{question} loss"),
         "seeds:Q",
         ("diverged:Q", "of them diverged"),
-        ("chosen:N", "chosen"),
+        (f"{question}:N", "chosen"),
     )
     base = over("sweep").encode(x=x, color=depth_colour(summary))
     layers = [
-        base.mark_line(strokeWidth=1.8).encode(y=axis.y("validation_loss")),
+        base.mark_line(strokeWidth=1.8).encode(y=axis.y(loss)),
         base.mark_point(filled=True, opacity=1).encode(
-            y=axis.y("validation_loss"),
+            y=axis.y(loss),
             tooltip=told,
-            size=alt.condition("datum.chosen", alt.value(110), alt.value(22)),
+            size=alt.condition(f"datum.{question}", alt.value(110), alt.value(22)),
         ),
         *crosses(base.transform_filter("datum.diverged > 0"), axis, "depth", told),
     ]
     return Chart(
-        "learning-rates",
-        "How much does the learning rate matter?",
-        "Every net was trained at each of these learning rates; the large point is the one that the study chose: the "
-        "lowest mean validation loss with no seed diverged. A wide flat valley forgives a wrong guess and a narrow one "
-        "does not; a cross above marks a rate at which at least one seed diverged.",
+        f"{question}-rates",
+        title,
+        f"{reading} A wide flat valley forgives a wrong guess and a narrow one does not. A large point at either end "
+        "of a line says that the rate beyond might be better. A cross above marks a rate at which a seed diverged.",
         "",
         spec(
             summary,
             facet(alt.layer(*layers), "gate", summary.gates),
-            "Validation loss against the learning rate",
+            f"{question.capitalize()} loss against the learning rate",
             "mean over seeds; large points are the chosen rates",
         ),
     )
@@ -130,7 +151,8 @@ MAKERS: Mapping[str, Callable[[Summary], Chart | None]] = {
     "loss-by-depth": depth_charts.loss,
     "error-by-depth": depth_charts.error,
     "error-over-time": errors,
-    "learning-rates": rates,
+    "training-rates": training_rates,
+    "validation-rates": validation_rates,
     "gradient-by-layer": layer_charts.gradients,
     "gate-by-layer": layer_charts.gates,
     "activation-by-layer": layer_charts.activations,

@@ -8,7 +8,8 @@ import altair as alt
 
 from skipway.report.axes import LogAxis
 from skipway.report.encode import WIDTH, Chart, crosses, gate_colour, gate_shape, over, spec, tooltips, zero_or_not
-from skipway.report.summary import Mean, Summary
+from skipway.report.means import Mean
+from skipway.report.summary import Summary
 from skipway.rundir import Json
 
 HEIGHT = 300
@@ -46,9 +47,9 @@ def loss(summary: Summary) -> Chart | None:
     return Chart(
         "loss-by-depth",
         "How well do deeper nets fit the training data?",
-        "Each point is one gate at one depth: the training loss at the end, at its best learning rate, mean over seeds "
-        "(the bar behind it goes from the lowest seed to the highest). A line that climbs to the right is a net that "
-        "cannot even learn its training data once it is deep; a cross above is a net that diverged at every learning "
+        "Each point is one gate at one depth: the training loss at the end, at the rate that trains it best, mean over "
+        "seeds (the bar behind it goes from the lowest seed to the highest). A line that climbs to the right is a net "
+        "that fits its training data less well the deeper it is; a cross above is one that diverged at every learning "
         "rate.",
         "Highway networks (Srivastava et al. 2015), Fig. 1",
         _against_depth(summary, "loss", axis.y, "Training loss against depth", marks),
@@ -97,7 +98,7 @@ def _against_depth(summary: Summary, name: str, y: Any, title: str, marks: list[
         summary,
         alt.layer(*layers).properties(width=WIDTH - 60, height=HEIGHT),
         title,
-        "mean over seeds at the best learning rate; bars from the lowest seed to the highest",
+        "mean over seeds at the rate that trains best; bars from the lowest seed to the highest",
     )
 
 
@@ -116,8 +117,7 @@ def _spread(name: str, mean: Mean | None, *, scale: float = 1.0, least: float = 
     """A mean with its lowest and highest seed; no lower than `least`, for a logarithmic axis."""
     if mean is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    ends = (mean.value, mean.value if mean.low is None else mean.low, mean.value if mean.high is None else mean.high)
-    middle, low, high = (max(scale * value, least) for value in ends)
+    middle, low, high = (max(scale * value, least) for value in (mean.value, mean.low, mean.high))
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 

@@ -1,70 +1,28 @@
-"""Reading a study's files, with the way out where somebody or something has damaged one."""
+"""Reading a study's files, each held to its digest, to its kinds of fields and to its place.
+
+Each raises `skipway.rundir.DamagedError`, whose message names the file, the reason and the remedy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from skipway.rundir import METRICS, PROBES, RUN, STUDY, Json, Run, Study
+from skipway.integrity import check_cell, read_run, read_study
+from skipway.report.printable import printable_content
+from skipway.rundir import Json, Run, Study
+
+run_metrics, run_probes = Run.metrics, Run.probes
 
 
 def study_info(study: Study) -> Json:
-    """The content of study.json.
-
-    Raises:
-        ValueError: if it is damaged.
-    """
-    with _mendable(study.path / STUDY, "delete that file"):
-        return _with(study.info(), "cells")
+    """The content of study.json, its texts printable."""
+    shown: Json = printable_content(read_study(study))
+    return shown
 
 
-def run_info(run: Run) -> Json:
-    """The content of run.json.
-
-    Raises:
-        ValueError: if it is damaged; the message says what to do.
-    """
-    with _mendable(run.path / RUN):
-        return _with(run.info(), "cell", "metrics", "net", "status")
-
-
-def run_metrics(run: Run) -> list[Json]:
-    """The rows of metrics.jsonl.
-
-    Raises:
-        ValueError: if they are damaged.
-    """
-    with _mendable(run.path / METRICS):
-        return run.metrics()
-
-
-def run_probes(run: Run) -> list[Json]:
-    """The rows of probes.parquet.
-
-    Raises:
-        ValueError: if they are damaged.
-    """
-    with _mendable(run.path / PROBES):
-        return run.probes()
-
-
-@contextmanager
-def _mendable(path: Path, remedy: str = "") -> Iterator[None]:
-    """Turn an error in reading a file into one that names it and says how to mend the study."""
-    try:
-        yield
-    except (ValueError, OSError) as error:  # JSON's and Arrow's own errors are ValueErrors
-        reason = str(error).removeprefix(f"{path} ").rstrip(".")
-        remedy = remedy or f"delete that run's directory, {path.parent},"
-        raise ValueError(
-            f"{path} is damaged: {reason}. To mend the study, {remedy} and start the study again; it goes on with all "
-            "runs that are whole."
-        ) from error
-
-
-def _with(content: Json, *keys: str) -> Json:
-    missing = [key for key in keys if key not in content]
-    if missing:
-        raise ValueError(f"it holds no {' and no '.join(map(repr, missing))}")
-    return content
+def run_info(run: Run, cell: Mapping[str, Any] | None = None) -> Json:
+    """The content of run.json, its texts printable; of a study's run, with the cell of study.json, which must agree."""
+    info: Json = printable_content(read_run(run))
+    check_cell(run, info, cell or {})
+    return info

@@ -1,197 +1,193 @@
-"""The rules behind the verdict: when a net counts as trained, when two numbers differ, and where depth stops paying.
+"""What a study shows, as data: which nets train, and which differences are more than chance. No words here.
 
-Each rule is a function of the rows alone. The sentences that tell their results are in `verdict`.
+The rules, which the report states (`verdict.RULES`):
+
+* A training is *at chance* if its error is at least 95 % of what the best constant answer gets wrong.
+* A net *trains* at a depth if no seed is at chance, at the learning rate that trains best. *Some seeds fail* if some
+  are, it *does not train* if all are, and it *diverges* if at every rate that was tried a seed did.
+* Depth makes a gate's nets *harder to train* if the training loss rises with depth, beyond chance, over all depths,
+  and no rate that was tried brings the deepest net within one point of the training error of the best shallower one.
+* A gate is *better* than the baseline at a depth if its test error is lower, beyond chance, unless the learning rate of
+  the worse one lies at the edge of those tried: another rate might have made it better.
+* More depth *pays* if the validation error falls with depth, beyond chance, over all depths.
+
+Beyond chance: all tests of a study together claim something in at most 5 % of studies in which nothing differs
+(`inference.rejected`). `benchmarks/verdict.py` measures that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
-from skipway.report.summary import Group, Mean, Summary
+from skipway.report.inference import (
+    Estimate,
+    Sample,
+    difference,
+    error_variance,
+    log_loss,
+    log_odds,
+    odds_variance,
+    rejected,
+    trend,
+)
+from skipway.report.means import Mean
+from skipway.report.summary import Group, Guessing, Summary
 
-TIMES, NATS = 10.0, 0.1
 CHANCE = 0.95
-WORSE = 0.02  # nats
-POINT = 0.01  # of an error, a fraction
+"""Of what the best constant answer gets wrong."""
+POINT = 0.01
+"""One point of an error, which is a fraction: no smaller difference of training errors is spoken of."""
+RATIO = 1.1
+"""The same for losses, where a study measures no error."""
 HEALTHY = (0.1, 10.0)
-ENOUGH_SEEDS = 3
-"""With two, a 95 % test passes only differences of a dozen standard errors."""
 
-# Two-sided 95 % points of Student's t for 1, 2, ... degrees of freedom; beyond the table the normal distribution's.
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10)
-_NORMAL = 1.96
+State = Literal["trains", "some seeds fail", "at chance", "diverged", "unfinished"]
+Kind = Literal["harder", "apart", "pays"]
+
+
+def state(group: Group, guessing: Guessing | None) -> State:
+    """Whether a gate's nets train at a depth, at the learning rate that trains best."""
+    if group.state != "done":
+        return group.state
+    failed = seeds_at_chance(group, guessing)
+    if not failed:
+        return "trains"
+    return "at chance" if group.train_error and failed == group.train_error.n else "some seeds fail"
+
+
+def seeds_at_chance(group: Group, guessing: Guessing | None) -> int:
+    """How many seeds do hardly better on their training data than the best constant answer."""
+    if group.train_error is None or guessing is None:
+        return 0
+    return sum(error >= CHANCE * guessing.error for error in group.train_error.values)
 
 
 @dataclass(frozen=True)
-class Reach:
-    """How deep one gate's nets train."""
+class Claim:
+    """One thing that a verdict may claim, if the seeds show it."""
 
+    kind: Kind
     gate: str
-    trained: tuple[Group, ...]
-    """Those that train, by ascending depth."""
-    stopped: tuple[Group, ...]
-    """Those that do not, by ascending depth."""
-    best: Group | None
-    """The net that deeper ones are measured by: of those that train, the one with the lowest training loss among the
-    nets shallower than the first that stops (among all, if none stops)."""
-
-    @property
-    def known(self) -> int:
-        """How many depths are in."""
-        return len(self.trained) + len(self.stopped)
-
-    @property
-    def deepest(self) -> Group | None:
-        """The deepest net before the first that stops."""
-        before = [group for group in self.trained if not self.stopped or group.depth < self.stopped[0].depth]
-        return before[-1] if before else None
-
-    @property
-    def again(self) -> list[Group]:
-        """Nets that train although a shallower one does not."""
-        return [group for group in self.trained if self.stopped and group.depth > self.stopped[0].depth]
+    depth: int | None = None
+    """Of a comparison with the baseline; trends are over all depths."""
 
 
-def reach(summary: Summary, gate: str) -> Reach:
-    """Part a gate's nets into those that train and those that do not.
-
-    A net *stops training* if
-
-    * it diverges at every learning rate, or
-    * its training error is at chance: at least 95 % of what guessing among equally likely classes gives, or
-    * its training loss is more than 10 times that of its best shallower net, and at least 0.1 nats above it.
-
-    Both halves of the last rule are needed. In the digits study plain's loss goes from 0.00024 at depth 5 to 0.0027 at
-    depth 20: eleven times, and yet a net that fits every image. At depth 50 it is 0.69: 2,900 times, and a net that
-    gets training images wrong. A difference alone would call a slightly slower start a stop, where all losses are high.
-    """
-    trained: list[Group] = []
-    stopped: list[Group] = []
-    for group in summary.of(gate):
-        if group.state == "unfinished":
-            continue
-        (stopped if _stops(group, trained, summary.classes) else trained).append(group)
-    first = stopped[0].depth if stopped else math.inf
-    before = [group for group in trained if group.depth < first]
-    return Reach(gate, tuple(trained), tuple(stopped), min(before, key=_loss) if before else None)
-
-
-def _stops(group: Group, shallower: Sequence[Group], classes: int | None) -> bool:
-    if group.state == "diverged" or at_chance(group, classes):
-        return True
-    best = min((_loss(other) for other in shallower), default=math.inf)
-    return _loss(group) > TIMES * best and _loss(group) >= best + NATS
-
-
-def at_chance(group: Group, classes: int | None) -> bool:
-    """Whether a net does no better on its training data than guessing among `classes` equally likely ones."""
-    if group.train_error is None or classes is None:
-        return False
-    return group.train_error.value >= CHANCE * (1 - 1 / classes)
-
-
-def trains_worse(group: Group, best: Group) -> bool:
-    """Whether a net trains, but worse than a shallower one: by 0.02 nats or more, and beyond the spread of seeds."""
-    return group.depth > best.depth and worse(group.train_loss, best.train_loss, WORSE)
-
-
-def worse(deeper: Mean | None, shallower: Mean | None, least: float) -> bool:
-    """Whether a deeper net's loss or error is the higher one: by `least` or more, and beyond the spread of seeds.
-
-    The spread is `differ`'s test, or that with three seeds or more on both sides each deeper one does worse than each
-    shallower one. By chance that happens once in twenty times, whatever the spreads; and depth makes them unequal, to
-    which `differ` is half blind. A single seed shows no spread: then `least` alone decides.
-    """
-    if deeper is None or shallower is None or deeper.value - shallower.value < least:
-        return False
-    known = deeper.low is not None and shallower.high is not None and min(deeper.n, shallower.n) >= ENOUGH_SEEDS
-    if known and deeper.low > shallower.high:  # type: ignore[operator]
-        return True
-    return differ(deeper, shallower) is not False
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A gate whose deepest net has a higher training error than a shallower one."""
-
-    shallow: Group
-    """Of the shallower nets, the one with the lowest error."""
-    deep: Group
-    before: Mean
-    after: Mean
-
-    @property
-    def points(self) -> Mean:
-        """By how much the error grows; the spreads of both ends add up as independent ones do."""
-        spreads = (self.before.std, self.after.std)
-        std = None if None in spreads else math.hypot(*(spread or 0.0 for spread in spreads))
-        return Mean(self.after.value - self.before.value, std, min(self.before.n, self.after.n))
-
-
-def growth(nets: Sequence[Group], error: Callable[[Group], Mean | None]) -> Growth | None:
-    """Whether depth makes one gate's training error worse: by one point or more, and beyond the spread of seeds.
+class Findings:
+    """A study's tests and what they show; each is made once, and all share one level.
 
     Args:
-        nets: The gate's nets by ascending depth.
-        error: Which training error; nets without it, such as diverged ones, are passed over.
+        summary: the study.
     """
-    measured = [(net, mean) for net in nets if (mean := error(net)) is not None]
-    if len(measured) < 2:
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The gate that others are compared with: the one without skips, or else the first."""
+        gates = self.summary.gates
+        return next((gate for gate in gates if is_plain(gate)), gates[0] if gates else None)
+
+    @cached_property
+    def ps(self) -> dict[Claim, float]:
+        """Every test with the chance of what was measured where nothing differs."""
+        return dict(self._tests())
+
+    @cached_property
+    def shown(self) -> set[Claim]:
+        """The tests whose result is more than chance."""
+        return rejected(self.ps)
+
+    def nets(self, gate: str) -> list[Group]:
+        """A gate's finished nets, by ascending depth."""
+        return [group for group in self.summary.of(gate) if group.state == "done"]
+
+    def trained(self, gate: str) -> list[Group]:
+        """Those of them that train."""
+        return [group for group in self.nets(gate) if state(group, self.summary.guessing) == "trains"]
+
+    def shallower(self, gate: str) -> Group | None:
+        """The best-trained net of a gate that trains, other than its deepest."""
+        deepest = self.nets(gate)[-1:]
+        before = [group for group in self.trained(gate) if group not in deepest]
+        return min(before, key=_loss, default=None)
+
+    def harder(self, gate: str) -> bool:
+        """Whether depth makes a gate's nets harder to train."""
+        best, nets = self.shallower(gate), self.nets(gate)
+        return Claim("harder", gate) in self.shown and best is not None and not _fits(nets[-1], best)
+
+    def compared(self, depth: int) -> tuple[Group, list[Group]] | None:
+        """The baseline's net at a depth and the others, where test errors are there to compare."""
+        measured = [group for group in self.summary.at(depth) if group.test_error and group.blocks != 0]
+        base = next((group for group in measured if group.gate == self.baseline), None)
+        others = [group for group in measured if group.gate != self.baseline]
+        return (base, others) if base and others else None
+
+    def apart(self, base: Group, other: Group) -> Literal["better", "worse", "unfair", "unknown"]:
+        """How another gate's test error stands to the baseline's; unfair where the worse one's rate is at an edge."""
+        assert base.test_error is not None
+        assert other.test_error is not None
+        if Claim("apart", other.gate, other.depth) not in self.shown:
+            return "unknown"
+        better = other.test_error.value < base.test_error.value
+        worse = base if better else other
+        if worse.validation is None or not worse.validation.bracketed:
+            return "unfair"
+        return "better" if better else "worse"
+
+    def pays(self, gate: str) -> bool:
+        """Whether more depth lowers a gate's validation error."""
+        return Claim("pays", gate) in self.shown
+
+    def depths_compared(self) -> list[int]:
+        """The shallowest and the deepest depth at which gates can be compared."""
+        depths = [depth for depth in self.summary.depths if self.compared(depth)]
+        return list(dict.fromkeys([*depths[:1], *depths[-1:]]))
+
+    def _tests(self) -> Iterator[tuple[Claim, float]]:
+        for gate in self.summary.gates:
+            nets = self.nets(gate)
+            # The best of several rates looks better than it is, and the more so the more its seeds scatter: a trend is
+            # held to what the luckiest of so many would have to show.
+            chosen = max((group.rates for group in nets), default=1)
+            rise = _trend(nets, [_losses(group.train_loss) for group in nets])
+            if rise:
+                yield Claim("harder", gate), min(1.0, chosen * rise.p_above())
+            fall = _trend(nets, [_odds(group.validation_error, self._images("validation")) for group in nets])
+            if fall:
+                yield Claim("pays", gate), min(1.0, chosen * fall.p_below())
+        for depth in self.depths_compared():
+            base, others = self.compared(depth) or (None, [])
+            for other in others:
+                apart = base and self._apart(base, other)
+                if apart:
+                    yield Claim("apart", other.gate, depth), apart.p_apart()
+
+    def _apart(self, base: Group, other: Group) -> Estimate | None:
+        images = self._images("test")
+        one, two = _odds(other.test_error, images), _odds(base.test_error, images)
+        return difference(one, two) if one and two else None
+
+    def _images(self, split: str) -> float:
+        return float((self.summary.data.get("sizes") or {}).get(split) or math.inf)
+
+
+def change(after: Mean | None, before: Mean | None, images: float | None = None) -> Estimate | None:
+    """The difference of two errors as fractions; what so many images leave open counts to its standard error."""
+    if after is None or before is None:
         return None
-    deep, after = measured[-1]
-    shallow, before = min(measured[:-1], key=lambda pair: pair[1].value)
-    return Growth(shallow, deep, before, after) if worse(after, before, POINT) else None
+    samples = [Sample(mean.values, error_variance(mean.value, images) if images else 0.0) for mean in (after, before)]
+    return difference(*samples)
 
 
-def differ(one: Mean, other: Mean, grain: float = 0.0) -> bool | None:
-    """Whether two means differ beyond the spread of their seeds; None where a single seed shows no spread.
-
-    The rule is Welch's t test at 95 %: the difference against its standard error, with the degrees of freedom that the
-    spreads allow, so that three seeds must differ by more than thirty would have to.
-
-    Args:
-        one: A mean over seeds.
-        other: Another.
-        grain: The smallest step the measure can take, such as one test image; no smaller difference counts.
-    """
-    if one.std is None or other.std is None:
-        return None
-    gap = abs(one.value - other.value)
-    if gap <= grain * 1.001:
-        return False
-    first, second = one.std**2 / one.n, other.std**2 / other.n
-    error = first + second
-    if error == 0:
-        return gap > 0
-    freedom = error**2 / (first**2 / (one.n - 1) + second**2 / (other.n - 1))
-    limit = _STUDENT[int(freedom) - 1] if freedom < len(_STUDENT) + 1 else _NORMAL
-    return gap > limit * math.sqrt(error)
-
-
-def grain(summary: Summary, split: str) -> float:
-    """What one example of a split is of its error."""
-    size = (summary.data.get("sizes") or {}).get(split)
-    return 1 / size if size else 0.0
-
-
-def pays_until(summary: Summary, gate: str) -> Group | None:
-    """The shallowest net of a gate that no deeper one beats in validation error beyond the spread of seeds.
-
-    The validation error, because choosing a depth by the test error would spend the test data. None where the study
-    has one depth, one seed or no errors, so that nothing can be said.
-    """
-    nets = [group for group in summary.of(gate) if group.state == "done"]
-    errors = [group.validation_error for group in nets if group.validation_error is not None]
-    if len(nets) < 2 or len(errors) < len(nets) or any(error.std is None for error in errors):
-        return None
-    step = grain(summary, "validation")
-    for place, error in enumerate(errors):
-        deeper = errors[place + 1 :]
-        if not any(other.value < error.value and differ(other, error, step) for other in deeper):
-            return nets[place]
-    return None
+def is_plain(gate: str) -> bool:
+    """Whether a gate is the baseline without skips, whatever its settings."""
+    return gate.partition(":")[0] == "plain"
 
 
 def deepest_shared(summary: Summary, groups: Sequence[Group]) -> list[Group]:
@@ -204,14 +200,35 @@ def deepest_shared(summary: Summary, groups: Sequence[Group]) -> list[Group]:
     return []
 
 
-def is_plain(gate: str) -> bool:
-    """Whether a gate is the baseline without skips, whatever its settings."""
-    return gate.partition(":")[0] == "plain"
-
-
 def healthy(ratio: float) -> bool:
     """Whether a gradient keeps its size on its way back, within a factor of ten."""
     return HEALTHY[0] <= ratio <= HEALTHY[1]
+
+
+def _trend(nets: Sequence[Group], samples: Sequence[Sample | None]) -> Estimate | None:
+    """Over the logarithm of depth, since depths are tried by factors."""
+    pairs = [(math.log(group.depth), sample) for group, sample in zip(nets, samples, strict=True) if sample]
+    return trend([sample for _, sample in pairs], [place for place, _ in pairs])
+
+
+def _losses(loss: Mean | None) -> Sample | None:
+    return Sample([log_loss(value) for value in loss.values]) if loss else None
+
+
+def _odds(error: Mean | None, images: float) -> Sample | None:
+    """Errors on so many images, which stand for others that were not seen."""
+    if error is None:
+        return None
+    if math.isinf(images):  # how many there were is not known: take the errors as they are
+        return Sample(error.values)
+    return Sample([log_odds(value, images) for value in error.values], odds_variance(error.value, images))
+
+
+def _fits(deep: Group, shallow: Group) -> bool:
+    """Whether some rate that was tried lets the deeper net fit its data as the shallower one does."""
+    if deep.least_train_error is None or shallow.train_error is None:
+        return _loss(deep) < RATIO * _loss(shallow)
+    return deep.least_train_error < shallow.train_error.value + POINT
 
 
 def _loss(group: Group) -> float:

@@ -1,108 +1,144 @@
-"""Sentences on how deep nets fit their training data: how far each gate goes, where it stops, what that is not."""
+"""Sentences on how deep nets fit their training data: with which gates depth makes that harder, and with which not."""
 
 from __future__ import annotations
 
-import math
+from skipway.report.findings import POINT, Findings, State, change, seeds_at_chance, state
+from skipway.report.inference import LEVEL, Estimate
+from skipway.report.numbers import counted, listed, percent, points, rounded
+from skipway.report.summary import Group
 
-from skipway.report.degradation import degradation
-from skipway.report.findings import Reach, at_chance, trains_worse
-from skipway.report.numbers import listed, percent, rounded
-from skipway.report.summary import Group, Mean, Summary
+FEWEST_SEEDS = 2
+_VISIBLE = 0.0005  # of an error: less is 0.0 points
 
 
-def fit(summary: Summary, reaches: list[Reach]) -> list[str]:
-    """How deep each gate's nets train, those that suffer first, and that this is not overfitting."""
-    suffering = [found for found in reaches if found.stopped or _degraded(found)]
-    well = [found for found in reaches if found not in suffering]
-    degraded, told = degradation(summary, reaches)
+def fit(found: Findings) -> list[str]:
+    """How deep each gate's nets train."""
+    known = [gate for gate in found.summary.gates if found.summary.of(gate) and _known(found, gate)]
+    harder = [gate for gate in known if found.harder(gate)]
     return [
-        *(sentence for found in suffering for sentence in _one(found, summary)),
-        *degraded,
-        *_overfitting([found for found in suffering if found.gate not in told], again=bool(told)),
-        *(sentence for found in well for sentence in _one(found, summary)),
-        *_none(reaches),
-        *_scale(reaches, summary),
+        *(_harder(found, gate) for gate in harder),
+        *_others(found, [gate for gate in known if gate not in harder], beside=bool(harder)),
+        *_failing(found, known),
+        *_none(found, known),
     ]
 
 
-def _degraded(found: Reach) -> bool:
-    """Whether the deepest net trains, but worse than a shallower one."""
-    return found.deepest is not None and found.best is not None and trains_worse(found.deepest, found.best)
+def _known(found: Findings, gate: str) -> list[Group]:
+    return [group for group in found.summary.of(gate) if group.state != "unfinished"]
 
 
-def _one(found: Reach, summary: Summary) -> list[str]:
-    """How deep one gate's nets train."""
-    if not found.known:
-        return []
-    if not found.trained:
-        return [_never(found, summary)]
-    if found.stopped:
-        return _some(found, summary)
-    deepest, best, first = found.trained[-1], found.best, found.trained[0]
-    if first is deepest:
-        only = "the only depth studied" if len(summary.depths) == 1 else "the only depth that is in"
-        return [f"The {found.gate} nets train at depth {deepest.depth}, {only}: {_loss(deepest)}."]
-    which = "the deepest studied" if deepest is summary.of(found.gate)[-1] else "the deepest that is in"
-    if best and _degraded(found):
-        alone = _one_seed(deepest.train_loss, best.train_loss)
-        return [
-            f"The {found.gate} nets still train at depth {deepest.depth}, {which}, but worse than at depth "
-            f"{best.depth}: {_loss(deepest)} against {_loss(best, short=True)}{alone}."
-        ]
-    return [
-        f"The {found.gate} nets go on to depth {deepest.depth}, {which}: {_loss(deepest)} there, "
-        f"{_loss(first, short=True)} at depth {first.depth}."
-    ]
+def _harder(found: Findings, gate: str) -> str:
+    """A gate whose nets depth makes harder to train."""
+    best, deep = found.shallower(gate), found.nets(gate)[-1]
+    assert best is not None
+    numbers = f"{_what(deep)} is {_fitted(best)} at depth {best.depth} and {_fitted(deep)} at depth {deep.depth}"
+    if state(deep, found.summary.guessing) == "at chance":
+        return f"Depth stops {gate} nets from training: their {numbers}, no better than guessing. {_rates(deep)}."
+    return f"Depth makes {gate} nets harder to train: their {numbers}. {_rates(deep)}."
 
 
-def _never(found: Reach, summary: Summary) -> str:
-    """Of nets that train at none of the depths."""
-    by_reason: dict[str, list[str]] = {}
-    for group in found.stopped:
-        by_reason.setdefault(_failure(group, summary), []).append(f"{group.depth}")
-    if len(found.stopped) == 1:
-        ((reason, _),) = by_reason.items()
-        only = ", the only depth studied" if len(summary.depths) == 1 else ", the only depth that is in"
-        return f"The {found.gate} nets do not train at depth {found.stopped[0].depth}{only}: they {reason}."
-    parts = [f"at depth {listed(depths)} they {reason}" for reason, depths in by_reason.items()]
-    return f"The {found.gate} nets do not train at any depth: {'; '.join(parts)}."
+def _rates(deep: Group) -> str:
+    """That no rate helps, and what follows from it; of a rate at the edge of those tried, nothing follows yet."""
+    does = "does the deeper net fit its own training data as the shallower one does"
+    follows = ": this is the degradation problem, not overfitting"
+    if deep.training is None or deep.training.edge == "":
+        return f"At no learning rate tried {does}{follows}"
+    rate = f"{deep.training.learning_rate:g}"
+    if deep.training.edge == "only":
+        return (
+            f"At {rate}, the one learning rate tried, the deeper net does not fit its own training data as the "
+            "shallower one does: at this rate it is the degradation problem, not overfitting"
+        )
+    return f"At no learning rate tried {does}; its best, {rate}, is the {deep.training.edge} tried, so another may help"
 
 
-def _failure(group: Group, summary: Summary) -> str:
-    """Why a net that has no shallower one to be compared with counts as not trained."""
-    if group.state == "diverged":
-        return group.note
-    guess = percent(1 - 1 / (summary.classes or 1))
-    return f"get {percent(_value(group.train_error))} of their training data wrong, and guessing {guess}"
-
-
-def _some(found: Reach, summary: Summary) -> list[str]:
-    """Of nets that train at some depths and not at others."""
-    first, last, deepest = found.stopped[0], found.stopped[-1], found.deepest
-    until = f"train at depth {deepest.depth} ({_loss(deepest)}) but stop training" if deepest else "do not train"
-    text = f"The {found.gate} nets {until} at depth {first.depth}: {_stop(found, summary)}"
-    if last is not first:
-        end = f"they {last.note}" if last.state == "diverged" else f"the loss is {_loss(last, short=True)}"
-        text += f"; at depth {last.depth} {end}"
-    sentences = [f"{text}."]
-    if found.again:
-        depths = listed([f"{group.depth}" for group in found.again])
-        sentences.append(f"Not every deeper {found.gate} net stops, though: at depth {depths} they train.")
+def _others(found: Findings, gates: list[str], *, beside: bool) -> list[str]:
+    """Gates whose nets do not get harder to train, or of which the seeds cannot tell."""
+    changes = {gate: _change(found, gate) for gate in gates}
+    level = LEVEL / max(1, len(found.ps))  # no interval leaves out 0 where the verdict's tests together show nothing
+    bounded = {gate: own.interval(level)[1] for gate, own in changes.items() if own}
+    steady = [gate for gate, most in bounded.items() if most <= POINT]
+    sentences = []
+    if steady:
+        most = max(bounded[gate] for gate in steady)
+        sentences.append(_steady(found, steady, most, beside))
+    unsure = [gate for gate in gates if gate not in steady and len(found.nets(gate)) > 1]
+    if unsure:
+        sentences.append(_cannot_tell(found, unsure, changes, level))
+    alone = [nets[0] for gate in gates if len(nets := found.nets(gate)) == 1]
+    if alone:
+        parts = [f"{_fitted(net)} with {net.gate} at depth {net.depth}" for net in alone]
+        sentences.append(f"At the only depth that is in, {_what(alone[0])} is {listed(parts)}.")
     return sentences
 
 
-def _stop(found: Reach, summary: Summary) -> str:
-    """What happens at the first depth at which a gate's nets do not train."""
-    first, best = found.stopped[0], found.best
-    if first.state == "diverged" or at_chance(first, summary.classes) or best is None:
-        return f"they {_failure(first, summary)}"
-    times = _value(first.train_loss) / max(_value(best.train_loss), 1e-12)
-    return f"{_loss(first)} there, {rounded(times)} times the {_loss(best, short=True)} of depth {best.depth}"
+def _change(found: Findings, gate: str) -> Estimate | None:
+    """By how much the training error of a gate's deepest net is above that of its shallowest."""
+    nets = found.nets(gate)
+    return change(nets[-1].train_error, nets[0].train_error) if len(nets) > 1 else None
 
 
-def _none(reaches: list[Reach]) -> list[str]:
+def _steady(found: Findings, gates: list[str], most: float, beside: bool) -> str:
+    """Gates with which depth hardly raises the training error, and that is known."""
+    firsts, lasts = ([found.nets(gate)[place] for gate in gates] for place in (0, -1))
+    shallow, deep = _depths(firsts), _depths(lasts)
+    at = listed([f"{_fitted(net)} with {net.gate}" for net in lasts])
+    above = f"at most {points(most)} above that" if most >= _VISIBLE else "no higher than"
+    does = "It does not with" if beside else "Depth does not make nets harder to train with"
+    return f"{does} {listed(gates)}: at {deep} the training error is {at}, {above} at {shallow}."
+
+
+def _cannot_tell(found: Findings, gates: list[str], changes: dict[str, Estimate | None], level: float) -> str:
+    """Gates of which the seeds do not show whether depth matters, with what they leave open."""
+    seeds = max(net.train_loss.n for gate in gates for net in found.nets(gate) if net.train_loss)
+    ends = "; ".join(_ends(found, gate, changes[gate], level, named=len(gates) > 1) for gate in gates)
+    who = "One seed" if seeds < FEWEST_SEEDS else counted(seeds, "seed")
+    what = _what(found.nets(gates[0])[-1])
+    return f"{who} cannot tell whether depth matters with {listed(gates)}: the {what} is {ends}."
+
+
+def _ends(found: Findings, gate: str, own: Estimate | None, level: float, *, named: bool) -> str:
+    """A gate's shallowest net and its deepest."""
+    first, last = found.nets(gate)[0], found.nets(gate)[-1]
+    text = f"{_fitted(first)} at depth {first.depth} and {_fitted(last)} at depth {last.depth}"
+    text += f" with {gate}" if named else ""
+    if own is None:
+        return text
+    low, high = own.interval(level)
+    return f"{text}, a change of {100 * low:+.1f} to {points(high, sign=True)}"
+
+
+def _failing(found: Findings, gates: list[str]) -> list[str]:
+    """Single seeds at chance, whole depths at chance or without any rate that works: facts, not tests."""
+    told: dict[State, list[str]] = {}
+    for gate in gates:
+        stopped = found.nets(gate)[-1:] if found.harder(gate) else []
+        for group in _known(found, gate):
+            kind = state(group, found.summary.guessing)
+            if kind != "trains" and group not in stopped:
+                told.setdefault(kind, []).append(_where(found, group, kind))
+    parts = []
+    if "some seeds fail" in told:
+        parts.append(f"Some seeds stay at chance: {listed(told['some seeds fail'])}.")
+    if "at chance" in told:
+        parts.append(f"No better than guessing is every seed of {listed(told['at chance'])}.")
+    if "diverged" in told:
+        parts.append(f"Training diverged at every learning rate with {listed(told['diverged'])}.")
+    return [" ".join(parts)] if parts else []
+
+
+def _where(found: Findings, group: Group, kind: State) -> str:
+    text = f"{group.gate} at depth {group.depth}"
+    if kind == "some seeds fail" and group.train_error:
+        return f"{seeds_at_chance(group, found.summary.guessing)} of {group.train_error.n} with {text}"
+    if kind == "diverged" and group.reasons:
+        return f"{text} ({group.reasons[0]})"
+    return text
+
+
+def _none(found: Findings, gates: list[str]) -> list[str]:
     """What follows if no net of the study trains, at several depths."""
-    if any(found.trained for found in reaches) or all(found.known < 2 for found in reaches):
+    if not gates or any(found.trained(gate) for gate in gates) or all(len(_known(found, gate)) < 2 for gate in gates):
         return []
     return [
         "No net of this study trains, the shallowest no more than the others, so nothing here shows that depth is the "
@@ -110,44 +146,16 @@ def _none(reaches: list[Reach]) -> list[str]:
     ]
 
 
-def _overfitting(suffering: list[Reach], *, again: bool) -> list[str]:
-    """That a stop shows in the training loss; of gates whose training errors do not say so already.
-
-    Args:
-        suffering: Those that stop or get worse.
-        again: Whether the same has been said of other gates.
-    """
-    gates = []
-    for found in suffering:
-        worse = [*found.stopped, *([found.deepest] if found.deepest and _degraded(found) else [])]
-        if found.best and any(group.train_loss for group in worse):
-            gates.append(found.gate)
-    if not gates:
-        return []
-    if again:
-        return [f"With {listed(gates)} the training loss alone says the same."]
-    return [
-        f"With {listed(gates)}, that is the loss on the training data itself, so it is not overfitting; the deeper "
-        "net does worse on what it is trained on."
-    ]
+def _fitted(group: Group) -> str:
+    """A net's training error, or its loss where no error is measured."""
+    if group.train_error:
+        return percent(group.train_error.value, group.train_error.std)
+    return rounded(group.train_loss.value if group.train_loss else None)
 
 
-def _scale(reaches: list[Reach], summary: Summary) -> list[str]:
-    """What the losses are to be held against."""
-    if not summary.classes or not any(found.known for found in reaches):
-        return []
-    guess = rounded(math.log(summary.classes))
-    return [f"For scale: a training loss of 0 is a perfect fit, {guess} is guessing among {summary.classes} classes."]
+def _what(group: Group) -> str:
+    return "training error" if group.train_error else "training loss"
 
 
-def _loss(group: Group, *, short: bool = False) -> str:
-    number = rounded(_value(group.train_loss))
-    return number if short else f"training loss {number}"
-
-
-def _one_seed(*means: Mean | None) -> str:
-    return " (from one seed)" if any(mean is None or mean.std is None for mean in means) else ""
-
-
-def _value(mean: Mean | None) -> float:
-    return mean.value if mean else math.nan
+def _depths(nets: list[Group]) -> str:
+    return f"depth {listed([str(depth) for depth in sorted({net.depth for net in nets})], 'or')}"

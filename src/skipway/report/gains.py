@@ -1,133 +1,114 @@
-"""Sentences on what a skip gains in test error, and on where more depth stops paying."""
+"""Sentences on what a skip gains in test error, and on whether more depth pays."""
 
 from __future__ import annotations
 
-from skipway.report.findings import ENOUGH_SEEDS, Reach, differ, grain, is_plain, pays_until
-from skipway.report.numbers import counted, listed, percent
-from skipway.report.summary import Group, Summary
+from skipway.report.findings import POINT, Findings, change
+from skipway.report.inference import LEVEL, Estimate
+from skipway.report.numbers import counted, listed, percent, points
+from skipway.report.summary import Group
+
+_UNEQUAL = 1.1  # parameters that differ by more than this factor are told
 
 
-def shallow(summary: Summary, reaches: list[Reach]) -> list[str]:
-    """Whether a skip gains anything at the shallowest depth that has blocks, where the plain net trains too."""
-    depth = _shallowest(summary)
-    if depth is None:
+def gains(found: Findings) -> list[str]:
+    """What the gates gain over the baseline, at the deepest depth and at the shallowest that has blocks."""
+    return [sentence for depth in reversed(found.depths_compared()) for sentence in _at(found, depth)]
+
+
+def _at(found: Findings, depth: int) -> list[str]:
+    base, others = found.compared(depth) or (None, [])
+    if base is None:
         return []
-    plain, others = _against_plain(summary, depth)
-    trains = any(plain in found.trained for found in reaches)
-    if plain is None or not others or not trains:
-        return []
-    start = f"At depth {depth}, where {plain.gate} trains too, test errors are {_errors([plain, *others])}: "
-    return [start + _compared(plain, others, grain(summary, "test")) + "."]
+    nets = [base, *others]
+    errors = listed([f"{_tested(net)} with {net.gate}" for net in nets])
+    return [f"At depth {depth} the test error is {errors}: {_compared(found, base, others)}{_sizes(nets)}."]
 
 
-def deep(summary: Summary, reaches: list[Reach]) -> list[str]:
-    """What a skip gains at the deepest depth, unless `shallow` has told it of the only one."""
-    if _shallowest(summary) is None:
-        return []
-    depth, step = summary.depths[-1], grain(summary, "test")
-    plain, others = _against_plain(summary, depth)
-    stopped = [group for found in reaches for group in found.stopped if is_plain(group.gate) and group.depth == depth]
-    told = depth == _shallowest(summary) and not stopped
-    if told or not others or not (plain or stopped):
-        return []
-    if plain is None:
-        return [f"At depth {depth}, where {stopped[0].gate} gives no net at all, test errors are {_errors(others)}."]
-    errors = f"test errors are {_errors([plain, *others])}"
-    if plain not in stopped:
-        return [f"At depth {depth} {errors}: {_compared(plain, others, step)}."]
-    # Nets that stop end far apart from each other, so a test on three of them says little: that they stop says more.
-    better = [group for group in others if _better(group, plain, step)]
-    gained = f": {_compared(plain, better, step)}" if better else ""
-    once = any(found.gate == plain.gate and found.deepest for found in reaches)
-    fail = "no longer train" if once else "do not train"
-    return [f"At depth {depth}, where the {plain.gate} nets {fail}, {errors}{gained}."]
-
-
-def _shallowest(summary: Summary) -> int | None:
-    """The least depth at which nets have blocks: without, there is no gate to compare."""
-    return next((depth for depth in summary.depths if any(net.blocks != 0 for net in summary.at(depth))), None)
-
-
-def _better(group: Group, plain: Group, step: float) -> bool:
-    """Whether a group's test error is lower than plain's beyond the spread of the seeds."""
-    one, other = group.test_error, plain.test_error
-    return bool(one and other and one.value < other.value and differ(one, other, step))
-
-
-def _against_plain(summary: Summary, depth: int) -> tuple[Group | None, list[Group]]:
-    measured = [group for group in summary.at(depth) if group.test_error]
-    plain = next((group for group in measured if is_plain(group.gate)), None)
-    return plain, [group for group in measured if not is_plain(group.gate)]
-
-
-def _compared(plain: Group, others: list[Group], step: float) -> str:
-    """Who differs from plain beyond the spread of the seeds."""
-    if plain.test_error is None:
-        return ""
-    better: list[str] = []
-    worse: list[str] = []
-    same: list[str] = []
-    unknown: list[str] = []
+def _compared(found: Findings, base: Group, others: list[Group]) -> str:
+    """Who does better or worse than the baseline, and how far apart the rest may be."""
+    kinds: dict[str, list[Group]] = {}
     for group in others:
-        if group.test_error is None:
-            continue
-        apart = differ(group.test_error, plain.test_error, step)
-        lower = group.test_error.value < plain.test_error.value
-        kind = unknown if apart is None else same if not apart else better if lower else worse
-        kind.append(group.gate)
-    seeds = counted(plain.test_error.n, "seed")
-    parts = []
-    if better:
-        parts.append(f"{_are(better)} better than {plain.gate} beyond the spread of {seeds}")
-    if worse:
-        parts.append(f"{_are(worse)} worse than {plain.gate} beyond the spread of {seeds}")
-    if same:
-        between = "" if not (better or worse) else f" between {plain.gate} and {listed(same)}"
-        few = plain.test_error.n < ENOUGH_SEEDS
-        told = f"{seeds} are too few to tell a difference" if few else "no difference"
-        parts.append(f"{told}{between}" if few else f"{told}{between} beyond the spread of {seeds}")
-    if unknown:
-        parts.append("from a single seed, so how much of that is chance cannot be told")
+        kinds.setdefault(found.apart(base, group), []).append(group)
+    parts = [f"{_are(kinds[kind])} {kind} than {base.gate}" for kind in ("better", "worse") if kind in kinds]
+    if "unfair" in kinds:
+        parts.append(
+            f"{_are(kinds['unfair'])} not compared, since the best learning rate of the worse one is at an edge"
+        )
+    if "unknown" in kinds:
+        parts.append(_unknown(found, base, kinds["unknown"], len(found.depths_compared()) * len(others)))
     return "; ".join(parts)
 
 
-def pays(summary: Summary) -> list[str]:
-    """Up to which depth more depth lowers the validation error."""
-    until: dict[int, list[str]] = {}
-    still: list[str] = []
-    for gate in summary.gates:
-        group = pays_until(summary, gate)
-        if group is None or group.validation_error is None or group.validation_error.n == ENOUGH_SEEDS - 1:
-            continue
-        text = f"{gate} (validation error {percent(group.validation_error.value)})"
-        if all(deeper.state == "unfinished" for deeper in summary.of(gate) if deeper.depth > group.depth):
-            still.append(f"depth {group.depth} with {text}")
-        else:
-            until.setdefault(group.depth, []).append(text)
-    sentences = []
-    if until:
-        parts = [f"depth {depth} with {listed(texts)}" for depth, texts in sorted(until.items())]
-        sentences.append(
-            f"More depth stops paying at {listed(parts)}: no deeper net of that gate has a validation error lower than "
-            "this beyond the spread of the seeds."
-        )
-    if still:
-        sentences.append(
-            f"More depth still pays at {listed(still)}, the deepest that is in: its validation error is lower than "
-            "that of the net before it beyond the spread of the seeds."
-        )
-    return sentences
+def _unknown(found: Findings, base: Group, groups: list[Group], comparisons: int) -> str:
+    """Equal within a point, or not known to be: by the interval that all comparisons together keep to."""
+    seeds = min(net.test_error.n for net in [base, *groups] if net.test_error)
+    who = listed([group.gate for group in groups])
+    intervals = [own.interval(LEVEL / comparisons) for group in groups if (own := _change(found, base, group))]
+    if not intervals:
+        return f"from {counted(seeds, 'seed')}, so how much of that is chance cannot be told"
+    most = max(max(abs(low), abs(high)) for low, high in intervals)
+    if most <= POINT:
+        return f"{who} and {base.gate} differ by less than {points(most)}"
+    return f"{counted(seeds, 'seed')} cannot tell {who} from {base.gate}: up to {points(most)} may lie between them"
 
 
-def _errors(groups: list[Group]) -> str:
-    return listed(
-        [
-            f"{percent(group.test_error.value, group.test_error.std)} with {group.gate}"
-            for group in groups
-            if group.test_error
-        ]
-    )
+def _change(found: Findings, base: Group, group: Group) -> Estimate | None:
+    return change(group.test_error, base.test_error, (found.summary.data.get("sizes") or {}).get("test"))
 
 
-def _are(gates: list[str]) -> str:
-    return f"{listed(gates)} {'is' if len(gates) == 1 else 'are'}"
+def pays(found: Findings) -> list[str]:
+    """Whether more depth lowers the validation error of the gates whose nets it does not make harder to train."""
+    gates = [gate for gate in found.summary.gates if len(_validated(found, gate)) > 1 and not found.harder(gate)]
+    paying = [gate for gate in gates if found.pays(gate)]
+    parts = []
+    if paying:
+        fallen = listed([_ends(found, gate) for gate in paying])
+        parts.append(f"More depth pays: the validation error falls {fallen}.")
+    rest = [gate for gate in gates if gate not in paying]
+    if rest:
+        parts.append(_no_gain(found, rest))
+    return [" ".join(parts)] if parts else []
+
+
+def _no_gain(found: Findings, gates: list[str]) -> str:
+    """Gates whose validation error is not shown to fall, with what it may have gained at the most."""
+    images = (found.summary.data.get("sizes") or {}).get("validation")
+    gained = []
+    for gate in gates:
+        nets = _validated(found, gate)
+        own = change(nets[-1].validation_error, nets[0].validation_error, images)
+        if own:
+            gained.append(-own.interval(LEVEL / len(gates))[0])
+    which = f"The validation error goes {listed([_ends(found, gate) for gate in gates])}"
+    if not gained:
+        return f"{which}; one seed cannot tell whether more depth pays."
+    most = max(0.0, *gained)
+    if most <= POINT:
+        return f"{which}: more depth does not pay{f', or by less than {points(most)}' if most else ''}."
+    return f"{which}: that more depth pays is not shown; it may lower the error by up to {points(most)}."
+
+
+def _validated(found: Findings, gate: str) -> list[Group]:
+    return [group for group in found.nets(gate) if group.validation_error]
+
+
+def _ends(found: Findings, gate: str) -> str:
+    first, last = _validated(found, gate)[0], _validated(found, gate)[-1]
+    values = [percent(net.validation_error.value) for net in (first, last) if net.validation_error]
+    return f"from {values[0]} at depth {first.depth} to {values[1]} at depth {last.depth} with {gate}"
+
+
+def _tested(group: Group) -> str:
+    return percent(group.test_error.value, group.test_error.std) if group.test_error else ""
+
+
+def _sizes(nets: list[Group]) -> str:
+    """The nets' parameters, where a net with more of them could owe its gain to that."""
+    sizes = [net.parameters for net in nets if net.parameters]
+    if len(sizes) < len(nets) or max(sizes) <= _UNEQUAL * min(sizes):
+        return ""
+    return f" (parameters: {listed([f'{net.parameters:,} with {net.gate}' for net in nets])})"
+
+
+def _are(groups: list[Group]) -> str:
+    return f"{listed([group.gate for group in groups])} {'is' if len(groups) == 1 else 'are'}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from skipway.report.findings import Reach, deepest_shared, healthy
+from skipway.report.findings import Findings, deepest_shared, healthy
 from skipway.report.numbers import listed, percent, rounded
 from skipway.report.summary import Group, Summary
 
 
-def gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
+def gradient(found: Findings) -> list[str]:
     """How the gradient travels back before training, at the deepest depth that all gates have been probed at."""
+    summary = found.summary
     here = deepest_shared(summary, [group for group in summary.groups if group.gradient_ratio is not None])
     if not here:
         return []
@@ -22,12 +23,12 @@ def gradient(summary: Summary, reaches: list[Reach]) -> list[str]:
         f"Before training, on its way back from the last block to the first of a net of depth {here[0].depth}, "
         f"the gradient {listed(parts)}."
     ]
-    for found in reaches:
-        first = found.stopped[0] if found.stopped else None
-        if first and first.state == "done" and _steady(first):
+    for gate in summary.gates:
+        deepest = found.nets(gate)[-1] if found.harder(gate) else None
+        if deepest and _steady(deepest):
             sentences.append(
-                f"The {found.gate} nets do not train at depth {first.depth} although their gradient arrives there at "
-                f"{rounded(first.gradient_ratio)} times its size: a gradient fading before training is not the reason."
+                f"The {gate} nets get harder to train although their gradient arrives, at depth {deepest.depth}, at "
+                f"{rounded(deepest.gradient_ratio)} times its size: that it fades before training is not the reason."
             )
     return sentences
 

@@ -43,6 +43,12 @@ def percent(fraction: float | None, std: float | None = None, *, sign: bool = Tr
     return f"{text} %" if sign else text
 
 
+def points(fraction: float, *, sign: bool = False) -> str:
+    """A difference of two shares in points of a hundred, ``0.4 points``; ``+0.4 points`` with its sign."""
+    number = f"{100 * fraction:{'+' if sign else ''}.1f}"
+    return f"{number} {'point' if number in ('1.0', '+1.0') else 'points'}"
+
+
 def listed(items: list[str], last: str = "and") -> str:
     """Words in a row: ``a``, ``a and b``, ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"

@@ -21,7 +21,7 @@ from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
 from skipway.report.theme import CONFIG
-from skipway.report.verdict import verdict
+from skipway.report.verdict import RULES, verdict
 from skipway.rundir import Json, Study, write_bytes
 
 PAGE = "report.html"
@@ -69,7 +69,8 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
         name=escape(str(info["name"])),
         question=escape(_question(summary)),
         facts=escape(_facts(summary)),
-        verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary)),
+        verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary).sentences),
+        rules="\n".join(f"<li>{_prose(rule)}</li>" for rule in RULES),
         table=_table(summary),
         meanings=_terms((column.heading, column.meaning) for column in columns(summary)),
         figures="\n".join(_figure(chart) for chart in shown) or "<p>No training has ended with numbers to draw.</p>",
@@ -127,10 +128,9 @@ def _table(summary: Summary) -> str:
 
 
 def _caption(summary: Summary) -> str:
-    seeds = max((group.train_loss.n for group in summary.groups if group.train_loss), default=0)
-    if seeds < 2:
-        return "One seed, at the best learning rate"
-    return "Means over seeds at the best learning rate, with ± one standard deviation"
+    if summary.seeds < 2:
+        return "One seed, at the best learning rates"
+    return "Means over seeds at the best learning rates, with ± one standard deviation"
 
 
 def _breakable(gate: str) -> str:

@@ -1,15 +1,18 @@
-"""SQL over run directories where they lie: DuckDB reads their files in place; there is no server to keep."""
+"""SQL over run directories where they lie: DuckDB reads their files when it is asked; there is no server to keep."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from skipway.integrity import run_folders
+from skipway.records import FINISHED
+from skipway.report.answer import Answer, answer
 from skipway.report.files import run_info
-from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, RUN, STUDY, Json, Run
+from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, STUDY, DamagedError, Json, Run, home_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,62 +48,80 @@ _METRIC_COLUMNS = {
     "validation_loss": "DOUBLE",
     "validation_error": "DOUBLE",
 }
+_PROBE_COLUMNS = {
+    name: {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}[kind] for name, kind in PROBE_COLUMNS.items()
+}
+_FILES = {"metrics": (METRICS, _METRIC_COLUMNS), "probes": (PROBES, _PROBE_COLUMNS)}
 _CELL = ("study", "run", "gate", "depth", "learning_rate", "seed")
-_SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}
 
 
 def runs(root: str | os.PathLike[str]) -> list[Json]:
-    """All finished runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
+    """All runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
 
-    Errors are fractions.
+    Errors are fractions. A damaged run has the status "damaged", the reason, and no numbers.
 
     Raises:
-        ValueError: if there is no such folder, or if a run.json is damaged.
+        ValueError: if there is no such folder.
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root} is not a folder: give a study's directory, or a folder with studies below it.")
-    return [_flat(folder) for folder in _folders(Path(root))]
+    return [_row(folder) for folder in run_folders(Path(root))]
 
 
-def query(sql: str, root: str | os.PathLike[str]) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Answer a SELECT over the views `runs`, `metrics` and `probes` of all runs in a folder.
+def query(sql: str, root: str | os.PathLike[str]) -> Answer:
+    """Answer a SELECT over the tables `runs`, `metrics` and `probes` of all runs in a folder.
 
     `metrics` and `probes` begin with the run's own study, run, gate, depth, learning_rate and seed; the learning rate
     in force at a step of the schedule is `step_learning_rate`. Nothing is written: a statement that is not a SELECT is
-    refused.
+    refused. Nothing is read but those tables: no other file, no variable of the program, no network.
 
     Args:
         sql: One statement.
         root: A study, or a folder with studies below it.
 
     Returns:
-        The columns' names, and the rows.
+        The columns' names, and the rows; times with a time zone are text.
 
     Raises:
-        ValueError: if the statement is not a SELECT, or if DuckDB refuses it; the message lists the views.
+        ValueError: if the statement is not a SELECT, or if DuckDB refuses it; the message lists the tables.
     """
-    import duckdb
-
-    with duckdb.connect(":memory:") as connection:
-        views = _views(connection, runs(root))
-        try:
-            statements = duckdb.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise ValueError(_refusal("give one SELECT statement; runs are only read", sql, views))
-            answer = connection.execute(sql)
-            names = [column[0] for column in answer.description or ()]
-            return names, answer.fetchall()
-        except duckdb.Error as error:
-            raise ValueError(_refusal(str(error), sql, views)) from error
+    rows = [_read_whole(row, sql) for row in runs(root)]
+    for damaged in (row for row in rows if row["status"] == "damaged"):
+        logging.getLogger("skipway").warning("left out: %s is damaged: %s", damaged["path"], damaged["reason"])
+    try:
+        return answer(sql, lambda connection: _fill(connection, rows, sql))
+    except ValueError as error:
+        tables = "\n".join(f"  {name}({', '.join(columns)})" for name, columns in _tables().items())
+        raise ValueError(
+            f"the query is not valid: {error}\nIt was: {sql}\nThere are these tables:\n{tables}"
+        ) from error
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """Run directories, in order; not those that are still being written, whose places begin with a dot."""
-    for path, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if RUN in files:
-            folders.clear()
-            yield Path(path)
+def _row(folder: Path) -> Json:
+    try:
+        return _flat(folder)
+    except DamagedError as error:
+        return _damaged(folder, error)
+
+
+def _read_whole(row: Json, sql: str) -> Json:
+    """A run's row; "damaged" if a file is that the query names, since DuckDB would give up all runs for it."""
+    run = Run(Path(row["path"]))
+    try:
+        if "metrics" in sql.lower() and (run.path / METRICS).is_file():
+            run.metrics()
+        if "probes" in sql.lower() and row["status"] in FINISHED:
+            run.probes()
+    except DamagedError as error:
+        return _damaged(run.path, error)
+    return row
+
+
+def _damaged(folder: Path, error: DamagedError) -> Json:
+    study = home_of(folder)
+    known = {"study": study.name if study != folder else None, "run": folder.name, "status": "damaged"}
+    known |= {"reason": f"{error.path.name}: {error.reason}", "path": str(folder)}
+    return {name: known.get(name) for name in RUN_COLUMNS}
 
 
 def _flat(folder: Path) -> Json:
@@ -123,39 +144,38 @@ def _flat(folder: Path) -> Json:
     return {name: known.get(name) for name in RUN_COLUMNS}
 
 
-def _views(connection: duckdb.DuckDBPyConnection, rows: list[Json]) -> dict[str, list[str]]:
-    """Make the three views. Returns each one's columns."""
+def _fill(connection: duckdb.DuckDBPyConnection, rows: list[Json], sql: str) -> None:
+    """Make the tables; the runs' other files are read only where the statement speaks of them."""
     import pyarrow as pa
 
-    # An extension that a query would need is not fetched: nothing here goes to a network.
-    connection.execute("SET autoinstall_known_extensions = false")
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in RUN_COLUMNS.items()])
-    connection.register("runs", pa.Table.from_pylist(rows, schema=schema))
-    cell = ", ".join(f"runs.{name}" for name in _CELL)
-    metrics = [name for name in _METRIC_COLUMNS if name != "learning_rate"]
-    _view(
-        connection,
-        "metrics",
-        f"{cell}, file.learning_rate AS step_learning_rate, {', '.join(f'file.{name}' for name in metrics)}",
-        _source(rows, METRICS, _METRIC_COLUMNS),
-    )
-    probes = {name: _SQL_TYPES[kind] for name, kind in PROBE_COLUMNS.items()}
-    _view(
-        connection, "probes", f"{cell}, {', '.join(f'file.{name}' for name in probes)}", _source(rows, PROBES, probes)
-    )
-    names = ("runs", "metrics", "probes")
-    return {name: [column[0] for column in connection.execute(f"DESCRIBE {name}").fetchall()] for name in names}
+    connection.register("found", pa.Table.from_pylist(rows, schema=schema))
+    connection.execute("CREATE TABLE runs AS FROM found")
+    connection.unregister("found")
+    cell = ", ".join(f"runs.{column}" for column in _CELL)
+    for table, (name, columns) in _FILES.items():
+        source = _source(rows if table in sql.lower() else [], name, columns)
+        own = ", ".join(f"file.{column} AS {_renamed(column)}" for column in columns)
+        connection.execute(
+            f"CREATE TABLE {table} AS SELECT {cell}, {own} FROM {source} file JOIN runs ON file.folder = runs.path"
+        )
 
 
-def _view(connection: duckdb.DuckDBPyConnection, name: str, columns: str, source: str) -> None:
-    connection.execute(
-        f"CREATE VIEW {name} AS SELECT {columns} FROM {source} file JOIN runs ON file.folder = runs.path"
-    )
+def _tables() -> dict[str, list[str]]:
+    """Each table's columns."""
+    others = {table: [*_CELL, *map(_renamed, columns)] for table, (_, columns) in _FILES.items()}
+    return {"runs": [*RUN_COLUMNS], **others}
+
+
+def _renamed(column: str) -> str:
+    """A file's column as its table calls it, where the cell's columns stand beside it."""
+    return f"step_{column}" if column in _CELL else column
 
 
 def _source(rows: list[Json], name: str, columns: dict[str, str]) -> str:
     """A table expression over one file of every run, with the run's folder beside each row."""
-    files = [path for row in rows if (path := Path(row["path"]) / name).is_file() and path.stat().st_size]
+    whole = [Path(row["path"]) / name for row in rows if row["status"] != "damaged"]
+    files = [path for path in whole if path.is_file() and path.stat().st_size]
     if not files:
         empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
         return f"(SELECT {empty}, NULL::VARCHAR AS folder WHERE false)"
@@ -173,8 +193,3 @@ def _pattern(path: Path) -> str:
     """A path as DuckDB reads one: what would be a wildcard stands for itself."""
     plain = re.sub(r"([*?\[])", r"[\1]", str(path))
     return "'" + plain.replace("'", "''") + "'"
-
-
-def _refusal(reason: str, sql: str, views: dict[str, list[str]]) -> str:
-    known = "\n".join(f"  {name}({', '.join(columns)})" for name, columns in views.items())
-    return f"the query is not valid: {reason}\nIt was: {sql}\nThere are these views:\n{known}"

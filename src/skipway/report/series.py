@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from skipway.rundir import Json
 
 POINTS_A_LINE = 200
 ROWS_A_CHART = 6000
-LATE = 1 / 6
-"""The end of a training, as a share of its steps: batches enough for a steady mean, and few enough to be its end."""
+SWEPT = ("train_loss", "train_error", "validation_loss", "validation_error")
 
 Line = list[Json]
 
 
-def sweep(infos: Sequence[Json], chosen: float | None) -> list[Json]:
-    """One gate and depth by learning rate: final validation loss, mean of the seeds that did not diverge."""
+def sweep(infos: Sequence[Json], chosen: Mapping[str, float]) -> list[Json]:
+    """One gate and depth by learning rate: final losses and errors, means of the seeds that did not diverge.
+
+    Args:
+        infos: run.json of every training of the gate and depth that is in.
+        chosen: the rate that answers each question best, by the question.
+    """
     rows = []
     for rate in sorted({info["cell"]["learning_rate"] for info in infos}):
         here = [info for info in infos if info["cell"]["learning_rate"] == rate]
-        done = [info["metrics"]["validation_loss"] for info in here if info["status"] == "done"]
+        done = [info["metrics"] for info in here if info["status"] == "done"]
         cell = here[0]["cell"]
         rows.append(
             {
                 "gate": cell["gate"],
                 "depth": cell["depth"],
                 "learning_rate": rate,
-                "validation_loss": _mean(done),
+                **{name: _mean(row.get(name) for row in done) for name in SWEPT},
                 "seeds": len(here),
                 "diverged": len(here) - len(done),
-                "chosen": rate == chosen,
+                **{question: rate == chosen.get(question) for question in ("training", "validation")},
             }
         )
     return rows
@@ -62,26 +66,6 @@ def curves(runs: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line]:
             ]
         )
     return lines
-
-
-def late(rows: Sequence[Json]) -> tuple[float | None, int]:
-    """A run's error on its training batches near the end: mean over the intervals that end in its last sixth.
-
-    Args:
-        rows: The run's rows of metrics.jsonl.
-
-    Returns:
-        The error, a fraction (None where none is measured), and how many steps at the end it covers.
-    """
-    measured = [row for row in rows if row.get("train_error") is not None]
-    if not measured:
-        return None, 0
-    last = measured[-1]["step"]
-    begins = [0, *(row["step"] for row in measured[:-1])]
-    parts = [(row, row["step"] - begin) for row, begin in zip(measured, begins, strict=True)]
-    chosen = [(row["train_error"], steps) for row, steps in parts if row["step"] > last * (1 - LATE)]
-    covered = sum(steps for _, steps in chosen)
-    return sum(error * steps for error, steps in chosen) / covered, covered
 
 
 def layers(probes: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line]:

@@ -4,49 +4,59 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from skipway.report import files, series
-from skipway.rundir import Json, Study
+from skipway.report.means import Mean
+from skipway.rundir import Json, Run, Study
 
 State = Literal["done", "diverged", "unfinished"]
 
 
+Question = Literal["training", "validation"]
+Edge = Literal["", "lowest", "highest", "only"]
+
+
 @dataclass(frozen=True)
-class Mean:
-    """A number over seeds."""
+class Choice:
+    """A learning rate that answers one question best, and where it stands among those that were tried."""
 
-    value: float
-    std: float | None = None
-    """Sample standard deviation (n - 1 in the denominator); None for a single seed."""
-    n: int = 1
-    low: float | None = None
-    high: float | None = None
+    learning_rate: float
+    edge: Edge = ""
+    """Whether none lower, none higher, or no other was tried: then one that was not tried may be better."""
 
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Mean | None:
-        """The mean of the values that are there, or None if none is."""
-        present = [value for value in values if value is not None]
-        if not present:
-            return None
-        std = statistics.stdev(present) if len(present) > 1 else None
-        return cls(statistics.fmean(present), std, len(present), min(present), max(present))
+    @property
+    def bracketed(self) -> bool:
+        """Whether lower and higher rates were tried and found worse; or one rate alone, which is a condition of it."""
+        return self.edge in ("", "only")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One gate at one depth: every learning rate and seed of it, seen at the learning rate that the study chose."""
+    """One gate at one depth: every learning rate and seed of it, seen at the two rates that answer best.
+
+    How well it can be *trained* is seen at the rate with the lowest mean training loss, how well it *generalises* at
+    the one with the lowest mean validation error.
+    """
 
     gate: str
     depth: int
     net: str = ""
+    computed: tuple[Json, ...] = ()
+    """In what way each of its trainings was computed: `skipway.report.computed`."""
     blocks: int | None = None
     """Blocks of the net; with none there is no gate. None until a training is in."""
     parameters: int | None = None
-    learning_rate: float | None = None
-    """The learning rate with the lowest mean validation loss; None until all of the group's trainings are in."""
+    multiply_adds: int | None = None
+    """Of one forward pass for one input."""
+    training: Choice | None = None
+    """The learning rate with the lowest mean training loss; None until all of the group's trainings are in."""
+    validation: Choice | None = None
+    """The learning rate with the lowest mean validation error, of equals that with the lowest loss."""
+    rates: int = 1
+    """Learning rates at which no seed diverged: the two were chosen among so many."""
     cells: int = 1
     """Trainings that the study asks for, over learning rates and seeds."""
     finished: int = 1
@@ -59,12 +69,13 @@ class Group:
     reasons: tuple[str, ...] = ()
     """Why trainings diverged or failed, each reason once."""
     train_loss: Mean | None = None
+    """Of the final weights, at the rate that trains best."""
     train_error: Mean | None = None
-    """Of the final weights, as `train_loss` is."""
-    late_error: Mean | None = None
-    """Error on the batches of the last `late_steps` steps, as they were trained on; see `series.late`."""
-    late_steps: int = 0
+    """The same, as a share of the training data."""
+    least_train_error: float | None = None
+    """The lowest mean training error at any rate that was tried with no seed diverged."""
     validation_loss: Mean | None = None
+    """Of the final weights, at the rate that generalises best."""
     validation_error: Mean | None = None
     test_error: Mean | None = None
     gradient_ratio: float | None = None
@@ -79,7 +90,7 @@ class Group:
     @property
     def state(self) -> State:
         """Whether there is a result, none because every learning rate diverged, or none yet."""
-        if self.learning_rate is not None and self.train_loss is not None:
+        if self.training is not None and self.train_loss is not None:
             return "done"
         return "diverged" if self.finished == self.cells and self.every_rate_diverged else "unfinished"
 
@@ -109,9 +120,9 @@ class Summary:
     sweep: Sequence[Json] = field(default=(), repr=False)
     """A row a gate, depth and learning rate; see `series.sweep`."""
     curves: Sequence[Json] = field(default=(), repr=False)
-    """Errors over steps at the chosen learning rates; see `series.curves`."""
+    """Errors over steps at the rates that train best; see `series.curves`."""
     layers: Sequence[Json] = field(default=(), repr=False)
-    """Probes by layer at the chosen learning rates; see `series.layers`."""
+    """Probes by layer at the rates that train best; see `series.layers`."""
 
     @property
     def gates(self) -> list[str]:
@@ -142,6 +153,19 @@ class Summary:
         return len(self.data.get("classes") or ()) or None
 
     @property
+    def guessing(self) -> Guessing | None:
+        """What the best constant answer gets on the training data; None where the study does not classify."""
+        told = self.data.get("guessing")
+        if told:
+            return Guessing(told["loss"], told["error"])
+        return Guessing(math.log(self.classes), 1 - 1 / self.classes) if self.classes else None
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that a mean is taken over."""
+        return max((group.train_loss.n for group in self.groups if group.train_loss), default=0)
+
+    @property
     def cells(self) -> int:
         """Trainings asked for."""
         return sum(group.cells for group in self.groups)
@@ -150,6 +174,16 @@ class Summary:
     def finished(self) -> int:
         """Trainings that are in."""
         return sum(group.finished for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """The best constant answer: the class shares as probabilities, or the commonest class."""
+
+    loss: float
+    """In nats."""
+    error: float
+    """A fraction."""
 
 
 def summarise(study: Study) -> Summary:
@@ -165,13 +199,13 @@ def summarise(study: Study) -> Summary:
         members.setdefault((cell["gate"], cell["depth"]), []).append(cell)
     gates = list(dict.fromkeys(gate for gate, _ in members))
     parts = [
-        _read(study, members[key], chosen.get(key), info.get("failures") or {})
+        _read(study, members[key], chosen.get(key) or {}, info.get("failures") or {})
         for key in sorted(members, key=lambda key: (gates.index(key[0]), key[1]))
     ]
     return Summary(
         info=info,
         groups=tuple(part.group for part in parts),
-        sweep=[row for part in parts for row in series.sweep(part.infos, part.group.learning_rate)],
+        sweep=[row for part in parts for row in part.sweep],
         curves=series.thinned([line for part in parts for line in part.curves], by="step"),
         layers=series.thinned([line for part in parts for line in part.layers], by="layer"),
     )
@@ -180,35 +214,40 @@ def summarise(study: Study) -> Summary:
 @dataclass(frozen=True)
 class _Part:
     group: Group
-    infos: list[Json]
+    sweep: list[Json]
     curves: list[series.Line]
     layers: list[series.Line]
 
 
-def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -> _Part:
+def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures: Json) -> _Part:
     """One gate at one depth, from its runs on disk."""
-    runs = [(run, files.run_info(run)) for run in (study.run(cell["id"]) for cell in cells if study.has(cell["id"]))]
+    found = [(study.run(cell["id"]), cell) for cell in cells if study.has(cell["id"])]
+    runs = [(run, files.run_info(run, cell)) for run, cell in found]
     infos = [info for _, info in runs]
-    chosen = [(run, info) for run, info in runs if info["cell"]["learning_rate"] == rate and info["status"] == "done"]
+    sweep = series.sweep(infos, rates)
+    trained = _at(runs, rates.get("training"))
     # What the probes saw before training does not depend on the learning rate: any one of them tells it.
-    shown = chosen or [(run, info) for run, info in runs if info["cell"]["learning_rate"] == cells[0]["learning_rate"]]
+    shown = trained or [(run, info) for run, info in runs if info["cell"]["learning_rate"] == cells[0]["learning_rate"]]
     probes = [files.run_probes(run) for run, _ in shown]
-    curves = [files.run_metrics(run) for run, _ in chosen]
-    late = [series.late(rows) for rows in curves]
+    curves = [files.run_metrics(run) for run, _ in trained]
     failed = [failures[cell["id"]] for cell in cells if cell["id"] in failures and not study.has(cell["id"])]
     diverged = [info for info in infos if info["status"] != "done"]
     net = infos[0]["net"] if infos else {}
 
-    def mean(name: str) -> Mean | None:
-        return Mean.of(info["metrics"].get(name) for _, info in chosen)
+    def mean(name: str, question: Question) -> Mean | None:
+        return Mean.of(info["metrics"].get(name) for _, info in _at(runs, rates.get(question)))
 
     group = Group(
         gate=cells[0]["gate"],
         depth=cells[0]["depth"],
         net=net.get("name", ""),
+        computed=tuple(info.get("computed") or {} for info in infos),
         blocks=net.get("blocks"),
         parameters=net.get("parameters"),
-        learning_rate=rate,
+        multiply_adds=net.get("multiply_adds"),
+        training=_choice(cells, rates.get("training")),
+        validation=_choice(cells, rates.get("validation")),
+        rates=sum(not row["diverged"] for row in sweep),
         cells=len(cells),
         finished=len(infos),
         diverged=len(diverged),
@@ -216,20 +255,38 @@ def _read(study: Study, cells: list[Json], rate: float | None, failures: Json) -
         every_rate_diverged={info["cell"]["learning_rate"] for info in diverged}
         == {cell["learning_rate"] for cell in cells},
         reasons=tuple(dict.fromkeys([info["reason"] for info in diverged if info.get("reason")] + failed)),
-        train_loss=mean("train_loss"),
-        train_error=mean("train_error"),
-        late_error=Mean.of(error for error, _ in late),
-        late_steps=max((steps for _, steps in late), default=0),
-        validation_loss=mean("validation_loss"),
-        validation_error=mean("validation_error"),
-        test_error=mean("test_error"),
+        train_loss=mean("train_loss", "training"),
+        train_error=mean("train_error", "training"),
+        least_train_error=min((row["train_error"] for row in sweep if _told(row)), default=None),
+        validation_loss=mean("validation_loss", "validation"),
+        validation_error=mean("validation_error", "validation"),
+        test_error=mean("test_error", "validation"),
         gradient_ratio=gradient_ratio(probes),
         transform_start=_over_blocks(probes, "start", "transform_mean"),
-        transform_end=_over_blocks(probes, "end", "transform_mean") if chosen else None,
-        carry_end=_over_blocks(probes, "end", "carry_mean") if chosen else None,
+        transform_end=_over_blocks(probes, "end", "transform_mean") if trained else None,
+        carry_end=_over_blocks(probes, "end", "carry_mean") if trained else None,
     )
-    layers = series.layers(probes, group.gate, group.depth) if chosen else []
-    return _Part(group, infos, series.curves(curves, group.gate, group.depth), layers)
+    layers = series.layers(probes, group.gate, group.depth) if trained else []
+    return _Part(group, sweep, series.curves(curves, group.gate, group.depth), layers)
+
+
+def _at(runs: Sequence[tuple[Run, Json]], rate: float | None) -> list[tuple[Run, Json]]:
+    """The runs of one learning rate that did not diverge."""
+    return [(run, info) for run, info in runs if info["cell"]["learning_rate"] == rate and info["status"] == "done"]
+
+
+def _choice(cells: Sequence[Json], rate: float | None) -> Choice | None:
+    """A chosen rate, with its place among those of the group's cells."""
+    if rate is None:
+        return None
+    tried = sorted({cell["learning_rate"] for cell in cells})
+    if len(tried) == 1:
+        return Choice(rate, "only")
+    return Choice(rate, "lowest" if rate == tried[0] else "highest" if rate == tried[-1] else "")
+
+
+def _told(row: Json) -> bool:
+    return row["train_error"] is not None and not row["diverged"]
 
 
 def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:

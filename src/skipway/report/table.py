@@ -6,13 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from skipway.report import computed
+from skipway.report.means import Mean
 from skipway.report.numbers import MISSING, percent, plus_minus, rounded
-from skipway.report.summary import Group, Mean, Summary
+from skipway.report.summary import Choice, Group, Summary
 from skipway.report.summary import summarise as summarise
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
+
+
+_ARROWS = "↓ the lowest tried, ↑ the highest tried: another might be better still"
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def columns(summary: Summary) -> list[Column]:
     if not any(group.train_error or group.validation_error or group.test_error for group in groups):
         shown = [column for column in shown if "error" not in column.heading]
     if not any(_gated(group) for group in groups):
-        shown = [column for column in shown if column.short != "Gate\nT"]
+        shown = [column for column in shown if column.heading != "Mean gate T"]
     return shown
 
 
@@ -47,10 +52,9 @@ def _identity() -> list[Column]:
         Column("Depth", "layers, as the net's family counts them", lambda group: f"{group.depth:,}", "Depth"),
         Column("Parameters", "trained numbers in the net", lambda group: _whole(group.parameters), "Para-\nmeters"),
         Column(
-            "Best learning rate",
-            "the one with the lowest mean validation loss, among those at which no seed diverged",
-            lambda group: MISSING if group.learning_rate is None else f"{group.learning_rate:g}",
-            "Best\nrate",
+            "Multiply-adds",
+            "products in the layers of the net, in one forward pass for one input",
+            lambda group: _whole(group.multiply_adds),
         ),
     ]
 
@@ -58,24 +62,40 @@ def _identity() -> list[Column]:
 def _results() -> list[Column]:
     return [
         Column(
+            "Trains best at rate",
+            f"the learning rate with the lowest mean training loss, among those at which no seed diverged; {_ARROWS}",
+            lambda group: _rate(group.training),
+            "Trains\nbest at",
+        ),
+        Column(
             "Training loss",
-            "mean loss on the training data at the end",
+            "mean loss on the training data at the end, at the rate that trains best",
             lambda group: _loss(group.train_loss),
-            "Training\nloss",
+            "Train.\nloss",
         ),
         Column(
             "Training error, %",
-            "share of the training data classified wrongly",
+            "share of the training data classified wrongly, at the rate that trains best",
             lambda group: _error(group.train_error),
+            "Train.\nerr., %",
+        ),
+        Column(
+            "Generalises best at rate",
+            "the learning rate with the lowest mean validation error, of equals that with the lowest loss, among those "
+            f"at which no seed diverged; {_ARROWS}",
+            lambda group: _rate(group.validation),
+            "Valid.\nbest at",
         ),
         Column(
             "Validation error, %",
-            "share wrong on the data that the learning rate is chosen by",
+            "share wrong on the data that this rate is chosen by",
             lambda group: _error(group.validation_error),
+            "Valid.\nerr., %",
         ),
         Column(
             "Test error, %",
-            "share wrong on data used for nothing else; ± the standard deviation over seeds",
+            "share wrong on data used for nothing else, at the rate that generalises best; ± the standard deviation "
+            "over seeds",
             lambda group: _error(group.test_error),
             "Test\nerror, %",
         ),
@@ -83,7 +103,6 @@ def _results() -> list[Column]:
             "Seeds",
             "trainings that the means on this line are taken over",
             lambda group: f"{group.train_loss.n}" if group.train_loss else MISSING,
-            "Seeds",
         ),
     ]
 
@@ -95,25 +114,24 @@ def _inside() -> list[Column]:
             "before training: norm of the loss's gradient at the first block's output, divided by that at the last "
             "block's; geometric mean over seeds; far below 1, it fades on its way back",
             lambda group: rounded(group.gradient_ratio),
-            "Gradient\nfirst ÷\nlast",
         ),
         Column(
             "Mean gate T",
-            "after training: how much of its body's output a block lets through; mean over blocks, data and seeds",
+            "after training, at the rate that trains best: how much of its body's output a block lets through; mean "
+            "over blocks, data and seeds",
             lambda group: rounded(group.transform_end),
-            "Gate\nT",
         ),
     ]
 
 
 def table(summary: Summary) -> Table:
-    """The table for a terminal: the columns that 80 characters have room for, losses without their spread."""
+    """The table for a terminal: the columns that 80 characters have room for, which the verdict speaks of."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = [column for column in columns(summary) if column.short]
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    made = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in shown:
         justify: JustifyMethod = "left" if column.text else "right"
         made.add_column(column.short, justify=justify, no_wrap=not column.text, overflow="fold")
@@ -130,10 +148,10 @@ def table(summary: Summary) -> Table:
 
 
 def _narrow(column: Column, text: str) -> str:
-    """A cell for a terminal: losses without their spread, a long gate with its settings on a second line."""
+    """A cell for a terminal: a spread with test errors alone, a long gate with its settings on a second line."""
     if column.text and len(text) > 10:
         return text.replace(":", ":\n", 1)
-    return text.split(" ± ")[0] if "loss" in column.short else text
+    return text if column.heading.startswith("Test") else text.split(" ± ")[0]
 
 
 def markdown(summary: Summary) -> str:
@@ -149,13 +167,29 @@ def markdown(summary: Summary) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """What a reader must know besides the numbers, a line a row of the table: trainings diverged, failed, missing."""
-    return [f"{group.gate} at depth {group.depth}: {group.note}" for group in summary.groups if group.note]
+    """What a reader must know besides the numbers, a line each.
+
+    First what the marks mean, then of a row what diverged, failed or is missing; last in what ways the trainings were
+    computed, where in more than one.
+    """
+    edges = {choice.edge for group in summary.groups for choice in (group.training, group.validation) if choice}
+    marks = [_ARROWS[0].upper() + _ARROWS[1:] + "."] if edges & {"lowest", "highest"} else []
+    told = ((group, " ".join(group.note.split())) for group in summary.groups)  # a reason may have several lines
+    rows = [f"{group.gate} at depth {group.depth}: {note}" for group, note in told if note]
+    different = computed.note(way for group in summary.groups for way in group.computed)
+    return [*marks, *rows, *([different] if different else [])]
 
 
 def _gated(group: Group) -> bool:
     """Whether the gate is one that opens or closes: neither always 1 (plain, residual) nor unknown."""
     return any(value is not None and value != 1 for value in (group.transform_start, group.transform_end))
+
+
+def _rate(choice: Choice | None) -> str:
+    """A chosen learning rate, marked where none lower or none higher was tried."""
+    if choice is None:
+        return MISSING
+    return f"{choice.learning_rate:g}" + {"lowest": " ↓", "highest": " ↑"}.get(choice.edge, "")
 
 
 def _whole(number: int | None) -> str:

@@ -6,27 +6,80 @@ what is missing.
 
 from __future__ import annotations
 
-from skipway.report.findings import reach
+from dataclasses import dataclass
+
+from skipway.report.findings import Findings
 from skipway.report.fit import fit
-from skipway.report.gains import deep, pays, shallow
+from skipway.report.gains import gains, pays
 from skipway.report.inside import gates, gradient
 from skipway.report.numbers import counted, listed
 from skipway.report.summary import Group, Summary
 
+RULES = (
+    "A training is at chance if its error on the training data is at least 95 % of what the best constant answer gets "
+    "wrong. A net trains at a depth if no seed is at chance.",
+    "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths, and no "
+    "learning rate that was tried brings the deepest net within 1 point of the training error of the best shallower "
+    "one.",
+    "A gate is better or worse than another at a depth if their test errors differ beyond chance, unless the best "
+    "learning rate of the worse one is the lowest or the highest that was tried: the next one might have made it "
+    "better.",
+    "More depth pays if the validation error falls with depth beyond chance, over all depths.",
+    "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. Losses "
+    "are compared by their logarithms and errors by their log odds; the tests are Welch's, corrected by Holm's rule "
+    "for their number, and trends for the number of learning rates that the best was chosen from.",
+)
+"""What the words mean, for whoever asks."""
 
-def verdict(summary: Summary) -> list[str]:
-    """What the study shows: how deep each gate trains, whether that is overfitting, what a skip gains, and why."""
-    reaches = [reach(summary, gate) for gate in summary.gates]
-    return [
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences in the order of their weight."""
+
+    answers: list[str]
+    """How deep each gate trains, what a skip gains, whether depth pays, and how far that is to be trusted."""
+    inside: list[str]
+    """What the probes saw in the nets."""
+    tests: int
+    """How many claims the seeds were asked for."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """All of them."""
+        return [*self.answers, *self.inside]
+
+
+def verdict(summary: Summary) -> Verdict:
+    """What the study shows."""
+    found = Findings(summary)
+    answers = [
         *_progress(summary),
-        *fit(summary, reaches),
+        *fit(found),
         *_scope(summary),
-        *shallow(summary, reaches),
-        *deep(summary, reaches),
-        *pays(summary),
-        *gradient(summary, reaches),
-        *gates(summary),
+        *gains(found),
+        *pays(found),
+        *_edges(summary),
     ]
+    return Verdict(answers, [*gradient(found), *gates(summary)], len(found.ps))
+
+
+def _edges(summary: Summary) -> list[str]:
+    """Where the best learning rate is the lowest or the highest that was tried."""
+    parts = []
+    for gate in summary.gates:
+        depths = [str(group.depth) for group in summary.of(gate) if _at_edge(group)]
+        if depths:
+            parts.append(f"{gate} at depth {listed(depths)}")
+    if not parts:
+        return []
+    return [
+        f"The best learning rate is the lowest or the highest tried with {listed(parts)}: there a rate that was not "
+        "tried may do better, and nothing is concluded against these nets. Give more with --learning-rates."
+    ]
+
+
+def _at_edge(group: Group) -> bool:
+    return any(choice is not None and not choice.bracketed for choice in (group.training, group.validation))
 
 
 def _progress(summary: Summary) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
@@ -59,6 +60,7 @@ def study(
     Raises:
         ValueError: if a setting or the data is not valid; the message says what would be.
         BusyError: if another process is running this study; the message says which one.
+        StudyFailedError: if a training ended by an exception, after all others are done; it holds the study.
     """
     default = default_config(body)
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
@@ -73,7 +75,32 @@ def study(
         width=width,
         recipe=chosen,
     )
-    return run_study(config, out, workers=workers, device=device, memory=memory, ray=ray)
+    found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray)
+    if found.info()["failures"]:
+        raise StudyFailedError(found)
+    return found
+
+
+class StudyFailedError(RuntimeError):
+    """Trainings of a study ended by an exception. The others are on disk; the same call tries the failed ones again.
+
+    Attributes:
+        study: the study as far as it is.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        info = study.info()
+        reasons = Counter(info["failures"].values())
+        told = (
+            f"{reasons.total()} of {len(info['cells'])} trainings failed in {study.path}. The others are on disk, and "
+            "the same call tries these again; `study` of this error is the study as far as it is.",
+            *(f"- {count} of them: {reason}" for reason, count in sorted(reasons.items())),
+        )
+        super().__init__("\n".join(told))
+
+    def __reduce__(self) -> tuple[type[StudyFailedError], tuple[Study]]:
+        return type(self), (self.study,)
 
 
 def _several(values: T | Iterable[T]) -> tuple[T, ...]:

@@ -1,4 +1,9 @@
-"""The learning rate of each gate and depth, chosen on the validation split; then one look at the test split."""
+"""The learning rates of each gate and depth, one for either question; then one look at the test split.
+
+How well can it be trained? At the rate with the lowest mean training loss. How well does it generalise? At the one with
+the lowest mean validation error. One rate for both would answer neither: a validation split of a few hundred images
+chooses among rates at which they are equally well classified, and so at times one that trains ten times worse.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,25 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
+import torch
+
 from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.nets.weights import load_net
-from skipway.rundir import Json, Run, Study
+from skipway.rundir import WEIGHTS, Json, Run, Study
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
 from skipway.training.execution import choose_execution, prepare
 from skipway.training.replicas import Single
 
+_BY = {"training": ("train_loss",), "validation": ("validation_error", "validation_loss")}
+"""What a question's rate is chosen by; of equals the next measure decides, then the lower rate."""
+
 
 def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
-    """For every gate and depth whose cells are all finished: the learning rate of the lowest mean validation loss.
+    """For every gate and depth whose cells are all finished: the rates that train and that generalise best.
 
-    A learning rate with a diverged seed is out; where all are, none is chosen. Of equals the lower one wins.
+    A learning rate with a diverged seed is out; where all are, none is chosen.
     """
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in ids:
@@ -29,9 +39,10 @@ def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
         if not all(study.has(ids[cell]) for cell in cells):
             continue
         infos = {cell: study.run(ids[cell]).info() for cell in cells}
-        means = {rate: _mean_loss([infos[c] for c in cells if c.learning_rate == rate]) for rate in _rates(cells)}
-        best = min(means, key=lambda rate: means[rate])
-        if math.isfinite(means[best]):
+        rates = {rate: [infos[cell] for cell in cells if cell.learning_rate == rate] for rate in _rates(cells)}
+        whole = {rate: own for rate, own in rates.items() if all(info["status"] == "done" for info in own)}
+        if whole:
+            best = {question: _best(whole, measures) for question, measures in _BY.items()}
             chosen.append({"gate": gate, "depth": depth, "learning_rate": best})
     return chosen
 
@@ -42,23 +53,29 @@ def score_on_test(
     chosen: Sequence[Json],
     data: Data,
     progress: Callable[[int, int], None] = lambda done, wanted: None,
+    device: str = "cpu",
 ) -> None:
-    """Read the test split once for each run of a chosen learning rate, on its final weights; add the scores to it.
+    """Read the test split once for each run of a rate that generalises best, on its final weights; add its scores.
 
-    `progress` is told how many of how many runs are scored.
+    `progress` is told how many of how many runs are scored. The device is the study's, where this machine has it.
     """
-    rates = {(row["gate"], row["depth"], row["learning_rate"]) for row in chosen}
+    rates = {(row["gate"], row["depth"], row["learning_rate"]["validation"]) for row in chosen}
     wanted = [study.run(own) for cell, own in ids.items() if (cell.gate, cell.depth, cell.learning_rate) in rates]
     fresh = [run for run in wanted if "test_loss" not in run.info()["metrics"]]
     for done, run in enumerate(fresh):
         progress(done, len(fresh))
-        run.update_metrics(_test_scores(run, data))
+        run.update_metrics(_test_scores(run, data, _here(device)))
 
 
-def _test_scores(run: Run, data: Data) -> Json:
-    saved = load_net(run.weights)
-    prepare(saved.net, choose_execution(saved.net, data.shape, images=len(data.test)))
-    scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess))
+def _here(device: str) -> str:
+    """The device, or the CPU of a machine that only asked a cluster's for its GPUs."""
+    return "cpu" if device.startswith("cuda") and not torch.cuda.is_available() else device
+
+
+def _test_scores(run: Run, data: Data, device: str) -> Json:
+    saved = load_net(run.checked(WEIGHTS))
+    prepare(saved.net.to(device), choose_execution(saved.net, data.shape, images=len(data.test)))
+    scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess), device=device)
     return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}
 
 
@@ -66,7 +83,10 @@ def _rates(cells: Iterable[Cell]) -> list[float]:
     return sorted({cell.learning_rate for cell in cells})
 
 
-def _mean_loss(infos: Sequence[Json]) -> float:
-    if any(info["status"] != "done" for info in infos):
-        return math.inf
-    return fmean(info["metrics"]["validation_loss"] for info in infos)
+def _best(rates: Mapping[float, Sequence[Json]], measures: Sequence[str]) -> float:
+    """The rate with the lowest means; a measure that a study lacks decides nothing."""
+
+    def means(rate: float) -> tuple[float, ...]:
+        return tuple(fmean(info["metrics"].get(name, math.inf) for info in rates[rate]) for name in measures)
+
+    return min(rates, key=lambda rate: (*means(rate), rate))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from skipway.fitting.failure import told
 from skipway.rundir import RunContent, Study
 from skipway.studies.crew import Reports
 from skipway.studies.worker import Task, commit, compute
@@ -73,12 +74,13 @@ class Cluster:
 
     def _settle(self, reference: Any, task: Task, study: Study, reports: Reports) -> None:
         try:
-            contents: list[RunContent] = self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            reports.failed(task, f"{type(error.cause).__name__}: {error.cause}")
+            contents: list[RunContent] | str = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             reports.failed(task, f"lost, and not to be had in {_RETRIES} more attempts: {error}")
         else:
+            if isinstance(contents, str):
+                reports.failed(task, contents)
+                return
             commit(study, task.stack.name, contents)
             reports.done(task)
 
@@ -122,6 +124,10 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
 
 
-def _compute(task: Task) -> list[RunContent]:
+def _compute(task: Task) -> list[RunContent] | str:
+    """A task's runs, or why it failed: exceptions stay where they are raised, as in `skipway.studies.worker`."""
     keep_memory()
-    return compute(task)
+    try:
+        return compute(task)
+    except (Exception, SystemExit) as error:
+        return told(error)

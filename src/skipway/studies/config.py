@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from skipway.fields import read_fields
+from skipway.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
 from skipway.rundir import Json
 from skipway.training.recipe import Recipe
 
@@ -36,6 +37,11 @@ class StudyConfig:
     recipe: Recipe = field(default_factory=Recipe)
     """How each net is trained."""
 
+    @property
+    def trainings(self) -> int:
+        """How many it asks for."""
+        return len(self.gates) * len(self.depths) * len(self.seeds) * len(self.recipe.learning_rates)
+
     def problems(self) -> list[str]:
         """Everything out of range that can be told without torch, a sentence each."""
         found = [
@@ -43,14 +49,20 @@ class StudyConfig:
             for name in ("gates", "depths", "seeds")
             if not getattr(self, name)
         ]
-        for name in ("gates", "depths", "seeds"):
+        too_many = TRAININGS.problems("gates x depths x learning rates x seeds", self.trainings or None)
+        found += too_many
+        for name in () if too_many else ("gates", "depths", "seeds"):
             values: Sequence[object] = getattr(self, name)
             if len(set(values)) != len(values):
                 found.append(f"{name} must differ from each other; they are {' '.join(map(str, values))}.")
         if not self.data:
             found.append("data is the name of a data set or a folder; it is empty.")
-        if self.width is not None and self.width < 1:
-            found.append(f"width must be 1 or more; it is {self.width}.")
+        found += WIDTH.problems("width", self.width)
+        found += PIXELS.problems("image_size", self.image_size)
+        found += SEED.problems("split_seed", self.split_seed)
+        found += DEPTH.problems("depth", max(self.depths, default=None))  # the body knows the least
+        for end in (min, max):
+            found += SEED.problems("seed", end(self.seeds, default=None))
         if not 0 < self.validation < 1:
             found.append(f"validation is a share between 0 and 1; it is {self.validation}.")
         return [*found, *self.recipe.problems()]

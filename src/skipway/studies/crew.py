@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import loky
+from loky.process_executor import TerminatedWorkerError
 
+from skipway.fitting.failure import told
 from skipway.rundir import Study
 from skipway.studies.process import ctrl_c_held_back, start_worker
 from skipway.studies.worker import Task, run_stack
@@ -65,16 +67,16 @@ class LocalCrew:
             pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker, initargs=started_by)
         try:
             with ctrl_c_held_back():  # the first task, too, starts workers
-                futures: dict[Future[None], Task] = {pool.submit(run_stack, task, folder): task for task in tasks}
+                futures: dict[Future[str | None], Task] = {pool.submit(run_stack, task, folder): task for task in tasks}
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    task, error = futures[future], future.exception()
-                    if isinstance(error, BrokenProcessPool) and not last:
+                    task = futures[future]
+                    if isinstance(future.exception(), BrokenProcessPool) and not last:
                         again.append(task)
                     else:
-                        _report(task, error, reports)
+                        _report(task, future, reports)
                 reports.waiting([futures[future] for future in pending])
         except BaseException:
             pool.shutdown(wait=True, kill_workers=True)
@@ -82,10 +84,13 @@ class LocalCrew:
         return again
 
 
-def _report(task: Task, error: BaseException | None, reports: Reports) -> None:
-    if error is None:
-        reports.done(task)
-    elif isinstance(error, BrokenProcessPool):
+def _report(task: Task, future: Future[str | None], reports: Reports) -> None:
+    error = future.exception()
+    if isinstance(error, TerminatedWorkerError):
         reports.failed(task, "a worker process died, for lack of memory perhaps")
+    elif error is not None:  # of the pool itself: those of a training come as text
+        reports.failed(task, told(error))
+    elif (reason := future.result()) is not None:
+        reports.failed(task, reason)
     else:
-        reports.failed(task, f"{type(error).__name__}: {error}")
+        reports.done(task)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import pairwise, product
 
 import torch
@@ -12,11 +13,16 @@ import torch
 from skipway.data.augment import canonical as canonical_augmentation
 from skipway.data.preprocess import check_kind
 from skipway.data.splits import Data
+from skipway.fitting.advice import check_width
+from skipway.fitting.definitions import Definition, definitions
+from skipway.fitting.identity import identity as identity_of_training
 from skipway.gates import Site
 from skipway.gates import canonical as canonical_gate
+from skipway.limits import TRAININGS
 from skipway.nets.registry import build_body, check_body, check_depth
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips
+from skipway.registry import Spec
 from skipway.rundir import Json, run_id
 from skipway.studies.config import StudyConfig
 from skipway.training.replicas import stack_size, why_not_stackable
@@ -49,6 +55,11 @@ class CellStack:
         """The stack's own name, from its members'."""
         return run_id({"members": list(self.ids)})
 
+    def only(self, ids: Container[str]) -> CellStack:
+        """A stack of those of its cells whose ids are among these."""
+        cells, own = zip(*((cell, i) for cell, i in zip(self.cells, self.ids, strict=True) if i in ids), strict=True)
+        return CellStack(cells, own, self.cost * len(own) / len(self.ids))
+
 
 def checked(config: StudyConfig) -> StudyConfig:
     """The config in canonical form, so that two ways to write one study find each other's runs.
@@ -58,6 +69,8 @@ def checked(config: StudyConfig) -> StudyConfig:
     """
     config = StudyConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
     problems = config.problems()
+    if config.trainings > TRAININGS.most:  # too many to look at each
+        raise ValueError("\n".join(problems))
     gates: list[str] = []
     for gate in config.gates:
         try:
@@ -97,14 +110,21 @@ def cells_of(config: StudyConfig) -> list[Cell]:
 
 def identity(cell: Cell, config: StudyConfig, data: Data) -> Json:
     """All that decides a cell's numbers; device and number of workers are not in it."""
-    images = {} if config.image_size is None else {"image_size": config.image_size}
-    return {
-        "data": {"fingerprint": data.fingerprint, "validation": data.validation_rule, **images},
-        "net": {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
-        "recipe": config.recipe.identity(),
-        "learning_rate": cell.learning_rate,
-        "seed": cell.seed,
-    }
+    return identity_of_training(
+        data,
+        {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
+        config.recipe,
+        learning_rate=cell.learning_rate,
+        seed=cell.seed,
+        named=definitions_of(config, cell.gate),
+        image_size=config.image_size,
+    )
+
+
+def definitions_of(config: StudyConfig, gate: str) -> list[Definition]:
+    """All that the trainings of one of its gates name: what may be a user's own."""
+    body = Spec.parse(config.body)
+    return definitions(body.name, dict(body.settings), gate, config.recipe.augment)
 
 
 def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
@@ -125,12 +145,17 @@ def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
         )
 
 
+def _of_width(cell: Cell, config: StudyConfig, data: Data, width: int) -> SkipNet:
+    return build_cell(cell, replace(config, width=width), data)
+
+
 def stacks_of(config: StudyConfig, data: Data, device: torch.device) -> Iterator[CellStack]:
     """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
     steps = config.recipe.total_steps(len(data.train))
     cells = cells_of(config)
     for gate, depth in product(config.gates, config.depths):
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
+        check_width(partial(_of_width, group[0], config, data), width=config.width, depth=depth)
         net = build_cell(group[0], config, data)
         size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
         parameters = sum(p.numel() for p in net.parameters())

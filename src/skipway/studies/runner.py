@@ -13,17 +13,19 @@ from pathlib import Path
 
 import torch
 
-from skipway.data.augment import AUGMENTATIONS, make_augmentations
+from skipway.data.augment import make_augmentations
 from skipway.data.splits import Data
-from skipway.gates import GATES
+from skipway.fitting.definitions import packed
+from skipway.integrity import read_run, read_study
+from skipway.limits import workers as most_workers
 from skipway.locks import locked, wait_until_free
-from skipway.registry import Spec, UnknownNameError
-from skipway.rundir import FORMAT, STUDY, Json, Study, read_json
+from skipway.registry import UnknownNameError
+from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json, refuse_links
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
 from skipway.studies.crew import Crew, LocalCrew, Reports
-from skipway.studies.grid import Cell, CellStack, checked, stacks_of
+from skipway.studies.grid import Cell, CellStack, checked, definitions_of, identity, stacks_of
 from skipway.studies.worker import Task, study_data
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -65,6 +67,7 @@ class _Plan:
     threads: int
     device: str
     recompute: bool
+    definitions: bytes
     crew: Crew
 
     @property
@@ -106,6 +109,7 @@ def run_study(
     config = checked(config)
     watch = watch or Watch()
     study = Study(Path(out) if out is not None else default_out(config))
+    refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
         plan = _plan(study, config, workers, device, memory, joined)
@@ -117,9 +121,13 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
     study = plan.study
     with _locked(study):
         study.recover()
-        missing = [stack for stack in plan.stacks if not all(study.has(i) for i in stack.ids)]
-        watch.on_plan(study, plan.config, plan.data, plan.stacks, plan.workers)
-        for stack in plan.stacks:
+        for own in plan.ids.values():
+            if study.has(own):
+                read_run(study.run(own))
+        stacks = [part for stack in plan.stacks for part in _parts(study, stack)]
+        missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
+        watch.on_plan(study, plan.config, plan.data, stacks, plan.workers)
+        for stack in stacks:
             if stack not in missing:
                 Checkpoints(study.checkpoint_path(stack.name), stack.ids).clear()
                 watch.on_stack(stack)
@@ -140,6 +148,20 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
         watch.on_end(study)
 
 
+def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
+    """What is finished of a planned stack, and what is to be trained: of a grid that grew, only what is new.
+
+    Where a run of the stack was lost, all of it is trained again, since only so the lost one finds its own bits.
+    """
+    done = {identifier for identifier in stack.ids if study.has(identifier)}
+    if any(study.run(i).info().get("computed", {}).get("stack") == stack.name for i in done) or not done:
+        yield stack
+        return
+    yield stack.only(done)
+    if new := set(stack.ids) - done:
+        yield stack.only(new)
+
+
 def default_out(config: StudyConfig) -> Path:
     """Where a study goes that is not told: ``studies/<data>-<body>``."""
     name = f"{Path(config.data).name}-{config.body}"
@@ -151,8 +173,7 @@ class _Record:
 
     def __init__(self, plan: _Plan, command: str | None) -> None:
         self._plan, self._began = plan, time.perf_counter()
-        path = plan.study.path / STUDY
-        before = read_json(path) if path.is_file() else {}
+        before = read_study(plan.study) if os.path.lexists(plan.study.path / STUDY) else {}
         same = before.get("config") == _as_json(plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
         self._status = "running"
@@ -169,6 +190,7 @@ class _Record:
                 "shape": list(data.shape),
                 "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
                 "validation_rule": data.validation_rule,
+                "guessing": data.guess._asdict(),
             },
             "cells": [{"id": i, **cell.to_dict()} for cell, i in plan.ids.items()],
             "environment": environment(plan.device),
@@ -187,7 +209,11 @@ class _Record:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
         plan = self._plan
         chosen = choose(plan.study, plan.ids)
-        score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring)
+        try:
+            score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring, device=plan.device)
+        except DamagedError:
+            self.write("failed", failures, chosen)
+            raise
         complete = all(plan.study.has(i) for i in plan.ids.values())
         status = "done" if complete else "failed" if self._status == "running" else self._status
         self.write(status, failures, chosen)
@@ -208,23 +234,22 @@ def _plan(
         augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
     device = joined.device(device) if joined else usable_device(device)
     stacks = tuple(stacks_of(config, data, torch.device(device)))
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be 1 or more; it is {workers}.")
+    for sentence in most_workers(cores()).problems("workers", workers):
+        raise ValueError(sentence)
     crew: Crew
     if joined:
         workers, threads, crew = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined
     else:
         workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
         threads, crew = max(1, cores() // workers), LocalCrew(workers)
-    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", crew)
+    own = packed(found for gate in config.gates for found in definitions_of(config, gate))
+    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", own, crew)
 
 
 def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
     """Train the missing stacks, the longest first, so that the last ones end together."""
     if not missing:
         return
-    rules = {name: GATES[name] for name in map(_name, plan.config.gates)}
-    augmentations = {name: AUGMENTATIONS[name] for name in map(_name, plan.config.recipe.augment)}
     tasks = [
         Task(
             stack=stack,
@@ -232,16 +257,12 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
             device=plan.device,
             threads=plan.threads,
             asked=Execution(recompute=plan.recompute),
-            gates=rules,
-            augmentations=augmentations,
+            identities=tuple(identity(cell, plan.config, plan.data) for cell in stack.cells),
+            definitions=plan.definitions,
         )
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
     plan.crew.run(tasks, plan.study, _Reports(plan.study, failures, watch))
-
-
-def _name(spec: str) -> str:
-    return Spec.parse(spec).name
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from skipway.data.augment import AUGMENTATIONS, Augmentation
 from skipway.data.sources import load
 from skipway.data.splits import Data
+from skipway.fitting.computed import computed
+from skipway.fitting.definitions import learn
+from skipway.fitting.failure import told
 from skipway.fitting.fit import Means, describe, fit_nets, status
-from skipway.gates import GATES, Gate
+from skipway.fitting.identity import of_data
 from skipway.locks import locked
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import RunContent, Study, run_id
+from skipway.rundir import Json, RunContent, Study
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import CellStack, build_cell, identity
+from skipway.studies.grid import CellStack, build_cell
 from skipway.studies.process import end_if_orphaned, ended_by_the_kernel
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -36,17 +38,25 @@ class Task:
     device: str
     threads: int
     asked: Execution
-    # What the user may have defined: the worker's registries learn of it.
-    gates: Mapping[str, type[Gate]]
-    augmentations: Mapping[str, type[Augmentation]]
+    identities: tuple[Json, ...]  # of the cells; told, since a user's code is known best where it was defined
+    definitions: bytes  # the user's own: packed, so that what cannot be read is this task's failure, not its process's
 
 
-def run_stack(task: Task, folder: Path) -> None:
+def run_stack(task: Task, folder: Path) -> str | None:
     """Train a stack of the study in `folder` and commit its runs; where it was stopped before, it goes on.
 
-    Raises:
-        BusyError: if another worker trains this stack, and goes on to.
+    Returns:
+        Why it failed, or None. An exception stays here: it may not survive the way to another process.
     """
+    try:
+        _run_stack(task, folder)
+    except (Exception, SystemExit) as error:
+        return told(error)
+    return None
+
+
+def _run_stack(task: Task, folder: Path) -> None:
+    """The same; another worker that trains this stack, and goes on to, is a `BusyError`."""
     study, name = Study(folder), task.stack.name
     busy = f"{{holder}} is training the same cells in {folder}: wait for it, or end it."
     with ended_by_the_kernel(), locked(study.stack_lock(name), busy, seconds=_SECONDS_FOR_ANOTHER):
@@ -60,10 +70,7 @@ def run_stack(task: Task, folder: Path) -> None:
 
 def compute(task: Task, checkpoints: Checkpoints | None = None, hooks: Sequence[Hook] = ()) -> list[RunContent]:
     """Train a stack; its runs, in the order of its cells."""
-    for rule_name, rule in task.gates.items():
-        GATES.replace(rule_name, rule)
-    for augmentation_name, augmentation in task.augmentations.items():
-        AUGMENTATIONS.replace(augmentation_name, augmentation)
+    learn(task.definitions)
     with machine(task.threads):
         return _train(task, checkpoints, hooks)
 
@@ -84,10 +91,12 @@ def study_data(config: StudyConfig) -> Data:
 def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
     config, cells = task.config, task.stack.cells
     data = study_data(config)
-    if any(run_id(identity(cell, config, data)) != own for cell, own in zip(cells, task.stack.ids, strict=True)):
+    if task.identities[0]["data"] != of_data(data, config.image_size):
         raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
+    nets = [build_cell(cell, config, data) for cell in cells]
+    net = describe(nets[0], data.shape)
     fit = fit_nets(
-        [build_cell(cell, config, data) for cell in cells],
+        nets,
         data,
         config.recipe,
         seeds=[cell.seed for cell in cells],
@@ -96,6 +105,13 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
         hooks=hooks,
     )
     choices = {"stack": list(task.stack.ids), "device": task.device, "threads": task.threads, **fit.execution.to_dict()}
+    way = computed(
+        task.device,
+        task.threads,
+        fit.execution,
+        stack=task.stack.ids,
+        grid={"learning_rates": list(config.recipe.learning_rates), "seeds": list(config.seeds)},
+    )
     contents = []
     for index, (cell, identifier) in enumerate(zip(cells, task.stack.ids, strict=True)):
         outcome, reason = status(fit, index)
@@ -103,12 +119,13 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
             "status": outcome,
             "reason": reason,
             "cell": cell.to_dict(),
-            "net": describe(fit.nets[index]),
+            "net": net,
             "metrics": dict(fit.metrics[index]),
-            "identity": identity(cell, config, data),
+            "identity": task.identities[index],
             "config": config.narrowed(**cell.to_dict()).to_dict(),
             "environment": environment(task.device),
             "choices": choices,
+            "computed": way,
         }
         weights = weights_bytes(fit.nets[index], fit.preprocess.to_dict(), data.classes)
         contents.append(RunContent(identifier, info, fit.curves.rows[index], fit.probes[index], weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ class Training:
             "meter": self.meter.state_dict(self.team),
             "rows": self.rows,
             "random": self.team.gather(random_state(self.device)),
-            "hooks": {type(hook).__qualname__: state for hook in self._hooks if (state := hook.state_dict())},
+            "hooks": {name: state for name, hook in self._named_hooks() if (state := hook.state_dict())},
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -167,11 +168,21 @@ class Training:
         self._update.load_state_dict(state["update"])
         self._stream.load_state_dict(state["stream"])
         self.meter.load_state_dict(state["meter"], self.team)
-        if self.team.index < len(state["random"]):  # a larger team's new members draw from their own seeds
-            set_random_state(state["random"][self.team.index], self.device)
-        for hook in self._hooks:  # those that remember nothing may be others than before
-            if type(hook).__qualname__ in state["hooks"]:
-                hook.load_state_dict(state["hooks"][type(hook).__qualname__])
+        first, index = state["random"][0], self.team.index
+        # A larger team's new members draw from their own seeds, but gates as in the others.
+        gates_alone = {name: value for name, value in first.items() if name == "rules"}
+        set_random_state(state["random"][index] if index < len(state["random"]) else gates_alone, self.device)
+        for name, hook in self._named_hooks():  # those that remember nothing may be others than before
+            if name in state["hooks"]:
+                hook.load_state_dict(state["hooks"][name])
+
+    def _named_hooks(self) -> Iterator[tuple[str, Hook]]:
+        """The hooks by class; of several of one class, which keep their order, by number."""
+        met: Counter[str] = Counter()
+        for hook in self._hooks:
+            name = type(hook).__qualname__
+            met[name] += 1
+            yield (name if met[name] == 1 else f"{name} {met[name]}"), hook
 
 
 def train(

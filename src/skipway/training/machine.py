@@ -6,12 +6,16 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import skipway
+
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def cores() -> int:
@@ -46,8 +50,26 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": device,
         "processor": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+        "model": _processor_model(),
         "cores": cores(),
     }
+
+
+def memory_bytes() -> int:
+    """All of this machine's memory, used or free; where a container has less, what that has."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    told = [path.read_text().strip() for path in _CONTAINER_LIMITS if path.is_file()]
+    return min([whole, *(int(limit) for limit in told if limit.isdecimal())])
+
+
+@cache
+def _processor_model() -> str:
+    """The processor by its maker's name, where the system tells it: libraries choose their code by it."""
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @contextmanager

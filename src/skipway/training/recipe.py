@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+from skipway.limits import EPOCHS, STEPS, WARMUP_STEPS
 from skipway.registry import Registry
 
 Optimizer = Literal["sgd", "adamw"]
@@ -17,10 +18,14 @@ Decayed = Literal["all", "weights"]
 class Recipe:
     """How a net is trained. The defaults are the dense nets' recipe."""
 
+    version: ClassVar[int] = 1
+    """Part of a run's identity: one more when a default changes, or what a training does with its recipe."""
+
     optimizer: Optimizer = "sgd"
     """Stochastic gradient descent with momentum, or AdamW."""
-    learning_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
-    """At the schedule's height: those that a study tries for every gate and depth."""
+    learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    """At the schedule's height: those that a study tries for every gate and depth. The dense nets' reach from below the
+    best of plain-100, 0.03, to above the best of highway-100, 3 (LOG.md, "How far the learning rates reach")."""
     momentum: float = 0.9
     """SGD's momentum, AdamW's beta1."""
     nesterov: bool = False
@@ -74,15 +79,13 @@ class Recipe:
             (0 <= self.beta2 < 1, f"beta2 must be from 0 to below 1; it is {self.beta2}."),
             (not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0."),
             (not self.nesterov or self.optimizer == "sgd", "nesterov is a form of sgd; the optimizer is adamw."),
-            (self.weight_decay >= 0, f"weight_decay must be 0 or more; it is {self.weight_decay}."),
+            (0 <= self.weight_decay < math.inf, f"weight_decay must be a number from 0; it is {self.weight_decay}."),
             _one_of("decay_on", self.decay_on, get_args(Decayed)),
             (0 < self.bias_rate < math.inf, f"bias_rate must be a number above 0; it is {self.bias_rate}."),
             (self.batch_size >= 1, f"batch_size must be 1 or more; it is {self.batch_size}."),
             (self.steps is not None or self.epochs is not None, "give steps or epochs."),
-            (self.steps is None or self.steps >= 1, f"steps must be 1 or more; it is {self.steps}."),
-            (self.epochs is None or self.epochs > 0, f"epochs must be above 0; it is {self.epochs}."),
+            (self.epochs != 0, "epochs must be above 0; it is 0."),
             (0 < self.decay <= 1, f"decay must be above 0 and up to 1; it is {self.decay}."),
-            (self.warmup_steps >= 0, f"warmup_steps must be 0 or more; it is {self.warmup_steps}."),
             (
                 self.epochs is not None or self.steps is None or self.warmup_steps < max(1, self.steps),
                 f"warmup_steps must be below steps ({self.steps}), or it never ends; it is {self.warmup_steps}.",
@@ -92,18 +95,32 @@ class Recipe:
                 f"warmup_hold is a share of the learning rate, above 0 and up to 1; it is {self.warmup_hold}.",
             ),
             (self.warmup_hold is None or self.warmup_steps > 0, "warmup_hold needs warmup_steps above 0."),
-            (self.clip is None or self.clip > 0, f"clip must be above 0, or none; it is {self.clip}."),
+            (
+                self.clip is None or 0 < self.clip < math.inf,
+                f"clip must be a number above 0, or none; it is {self.clip}.",
+            ),
             (
                 all(0 < m < 1 for m in self.milestones) and list(self.milestones) == sorted(self.milestones),
                 f"milestones must rise between 0 and 1 (fractions of the training); they are {self.milestones}.",
             ),
         ]
-        return [sentence for holds, sentence in rules if not holds]
+        found = [sentence for holds, sentence in rules if not holds]
+        found += STEPS.problems("steps", self.steps)
+        found += EPOCHS.problems("epochs", self.epochs)
+        found += WARMUP_STEPS.problems("warmup_steps", self.warmup_steps)
+        return found
 
     def total_steps(self, samples: int) -> int:
-        """Optimizer steps in all, for a training split of so many samples."""
+        """Optimizer steps in all, for a training split of so many samples.
+
+        Raises:
+            ValueError: if they are more than `STEPS` allows.
+        """
         if self.epochs is not None:
-            return max(1, math.ceil(self.epochs * samples / self.batch_size))
+            steps = max(1, math.ceil(self.epochs * samples / self.batch_size))
+            for sentence in STEPS.problems(f"the steps of {self.epochs:,g} epochs", steps):
+                raise ValueError(sentence)
+            return steps
         assert self.steps is not None
         return self.steps
 
@@ -121,14 +138,20 @@ class Recipe:
         return 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide a run's numbers beside its learning rate, without those that have no part in it."""
+        """The fields that decide a run's numbers beside its learning rate, where they are not at their defaults.
+
+        Those that have no part in it are left out, too: AdamW's beta2 where SGD trains.
+        """
         unused = {"learning_rates", "steps" if self.epochs is not None else "epochs"}
         unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
         if self.schedule != "step":
             unused.add("milestones")
         if self.schedule not in ("step", "exponential"):
             unused.add("decay")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
+        default = {f.name: f.default for f in fields(self)}
+        versioned = {} if self.version == 1 else {"version": self.version}
+        return {**versioned, **{name: value for name, value in own.items() if value != default[name]}}
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> tuple[bool, str]:

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from skipway.gates import Gate
+
 
 class Team:
     """One process alone.
@@ -61,7 +63,8 @@ ALONE = Team()
 class Torchrun(Team):
     """One process of several that torchrun started, joined by Accelerate.
 
-    Batch norms count the batch of their own process; process 0's running statistics are the team's.
+    Batch norms count the batch of their own process; process 0's running statistics are the team's. Random gates let
+    the same blocks through in all processes (`skipway.draws.drawn_alike`).
     """
 
     def __init__(self) -> None:
@@ -78,6 +81,11 @@ class Torchrun(Team):
     def wrap(self, net: nn.Module) -> nn.Module:
         if not any(parameter.requires_grad for parameter in net.parameters()):
             return net
+        from accelerate import DistributedDataParallelKwargs
+
+        if any(isinstance(module, Gate) and module.random for module in net.modules()):
+            # Blocks that a step leaves out give no gradients, for which the others would wait.
+            self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         # Accelerate wraps what it is given, and remembers it; the training's own object stays as it is.
         return cast(nn.Module, self._accelerator.prepare_model(net))
 
@@ -100,6 +108,11 @@ class Torchrun(Team):
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+
+def is_of_another(error: RuntimeError) -> bool:
+    """Whether an error says that a process of the team has ended, and not what went wrong in this one."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 @cache

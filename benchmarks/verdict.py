@@ -1,0 +1,245 @@
+"""How often a verdict claims what is not so, and how often it finds what is.
+
+    python benchmarks/verdict.py [--studies 400] [--small]
+
+First studies in which nothing differs, whatever the number of gates, depths and seeds and however the nets scatter: at
+most 5 % of verdicts may claim anything. Then the differences that the digits study and a short study on CIFAR-10 found,
+drawn again with their means and spreads: how often three seeds show them. The studies are drawn as numbers, every
+learning rate with its seeds; the choice of rates and the verdict are the real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from skipway.report.findings import Findings
+from skipway.report.means import Mean
+from skipway.report.summary import Choice, Group, Summary
+from skipway.report.verdict import verdict
+
+RATES = 5
+DEPTHS = (5, 10, 20, 35, 50, 70, 100, 150, 200, 300)
+IMAGES = {"train": 1257, "validation": 180, "test": 360}
+WORDS = ("Depth makes", "Depth stops", "better than", "worse than", "More depth pays")
+"""Every sentence that claims a difference holds one of them, and no other sentence does."""
+
+Found = dict[tuple[str, int], tuple[float, ...]]
+"""By gate and depth: training loss, training error and test error, each with its spread."""
+Draw = Callable[[random.Random, int, int], float]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """How the seeds of one gate (by its place) at one depth (by its place among so many) scatter about 30 % error."""
+
+    name: str
+    std: Callable[
+        [random.Random, float, int], float
+    ]  # (draws of a gate and depth, share of the depths, gate) -> points
+    shape: Draw = lambda draw, gate, place: draw.gauss(0, 1)
+
+
+SCATTERS = (
+    Scatter("2 points everywhere", lambda draw, share, gate: 2),
+    Scatter("0.2 to 6, by gate", lambda draw, share, gate: (0.2, 2, 6)[gate % 3]),
+    Scatter("0.2 to 6, growing with depth", lambda draw, share, gate: 0.2 + 5.8 * share),
+    Scatter("0.2 to 6, falling with depth", lambda draw, share, gate: 6 - 5.8 * share),
+    Scatter("0.1, and 6 at the deepest", lambda draw, share, gate: 6 if share == 1 else 0.1),
+    Scatter("0.2 to 6, at random", lambda draw, share, gate: 0.2 * 30 ** draw.random()),
+    Scatter("2, one seed in ten fails", lambda draw, share, gate: 2, lambda draw, gate, place: _failing(draw)),
+    Scatter("2, skewed", lambda draw, share, gate: 2, lambda draw, gate, place: math.exp(draw.gauss(0, 0.8)) - 1.38),
+)
+SIZES = (
+    (1, 2, 2),
+    (1, 5, 3),
+    (3, 2, 2),
+    (3, 2, 3),
+    (3, 5, 2),
+    (3, 5, 3),
+    (3, 5, 10),
+    (10, 5, 3),
+    (10, 10, 2),
+    (10, 10, 10),
+)
+"""Gates, depths, seeds."""
+
+
+def _failing(draw: random.Random) -> float:
+    return 25 if draw.random() < 0.1 else draw.gauss(0, 1)
+
+
+def nothing_differs(draw: random.Random, size: tuple[int, int, int], scatter: Scatter) -> Summary:
+    """A study in which neither gate nor depth has any effect, at any of five learning rates."""
+    gates, depths, seeds = size
+    groups = []
+    for gate in range(gates):
+        for place, depth in enumerate(DEPTHS[:depths]):
+            std = scatter.std(draw, place / max(1, depths - 1), gate) / 100
+
+            def errors(gate: int = gate, place: int = place, std: float = std) -> list[float]:
+                return [0.3 + std * scatter.shape(draw, gate, place) for _ in range(seeds)]
+
+            rates = [(errors(), errors(), errors()) for _ in range(RATES)]
+            groups.append(chosen(_gate(gate), depth, rates))
+    return Summary(info=INFO, groups=tuple(groups))
+
+
+def as_found(draw: random.Random, found: Found, info: dict, seeds: int) -> Summary:
+    """A study with means and spreads that were measured: of log training loss, training, validation and test error."""
+    groups = []
+    for (gate, depth), (loss, loss_std, train, train_std, test, test_std) in found.items():
+        losses = Mean(tuple(loss * math.exp(draw.gauss(0, loss_std / loss)) for _ in range(seeds)))
+        errors = Mean(_counted(draw, train, train_std, seeds, info["data"]["sizes"]["train"]))
+        validated = Mean(_counted(draw, test, test_std, seeds, info["data"]["sizes"]["validation"]))
+        groups.append(
+            Group(
+                gate=gate,
+                depth=depth,
+                training=Choice(0.1),
+                validation=Choice(0.1),
+                rates=info["rates"],
+                train_loss=losses,
+                train_error=errors,
+                least_train_error=train,
+                validation_error=validated,
+                test_error=Mean(_counted(draw, test, test_std, seeds, info["data"]["sizes"]["test"])),
+            )
+        )
+    return Summary(info=info, groups=tuple(groups))
+
+
+def chosen(gate: str, depth: int, rates: list[tuple[list[float], list[float], list[float]]]) -> Group:
+    """One gate and depth, at the rates that a study would choose: training, validation and test errors of each rate."""
+    errors = [
+        tuple([_images(e, n) for e in own] for own, n in zip(rate, IMAGES.values(), strict=True)) for rate in rates
+    ]
+    train, validation = ([_mean(rate[place]) for rate in errors] for place in (0, 1))
+    trained, generalised = train.index(min(train)), validation.index(min(validation))
+    return Group(
+        gate=gate,
+        depth=depth,
+        training=Choice(0.1),
+        validation=Choice(0.1),
+        rates=len(rates),
+        train_loss=Mean(tuple(map(_loss, rates[trained][0]))),
+        train_error=Mean(tuple(errors[trained][0])),
+        least_train_error=min(train),
+        validation_error=Mean(tuple(errors[generalised][1])),
+        test_error=Mean(tuple(errors[generalised][2])),
+    )
+
+
+def _loss(error: float) -> float:
+    return 2.3 * max(error, 1e-4)
+
+
+def claims(summary: Summary) -> bool:
+    """Whether a verdict claims any difference, by its sentences."""
+    return any(word in sentence for sentence in verdict(summary).sentences for word in WORDS)
+
+
+def false_claims(size: tuple[int, int, int], scatter: Scatter, studies: int) -> float:
+    """The share of verdicts that claim something where nothing differs."""
+    draw = random.Random(f"{size} {scatter.name}")
+    return sum(claims(nothing_differs(draw, size, scatter)) for _ in range(studies)) / studies
+
+
+def power(found: Found, info: dict, seeds: int, studies: int) -> dict[str, float]:
+    """The share of studies that show each difference."""
+    draw = random.Random(seeds)
+    shown: dict[str, int] = {}
+    for _ in range(studies):
+        findings = Findings(as_found(draw, found, info, seeds))
+        for name in _differences(findings):
+            shown[name] = shown.get(name, 0) + 1
+    return {name: count / studies for name, count in shown.items()}
+
+
+def _differences(findings: Findings) -> Iterator[str]:
+    for gate in findings.summary.gates:
+        if findings.harder(gate):
+            yield f"depth makes {gate} harder to train"
+    depth = findings.summary.depths[-1]
+    base, others = findings.compared(depth) or (None, [])
+    for other in others:
+        if base and findings.apart(base, other) in ("better", "worse"):
+            yield f"{other.gate} is {findings.apart(base, other)} at depth {depth}"
+
+
+def _gate(place: int) -> str:
+    return "plain" if place == 0 else f"gate-{place}"
+
+
+def _images(error: float, number: int) -> float:
+    """An error as so many images can show it."""
+    return min(max(round(error * number), 0), number) / number
+
+
+def _counted(draw: random.Random, error: float, std: float, seeds: int, images: int) -> tuple[float, ...]:
+    return tuple(_images(min(0.9, max(0.0, draw.gauss(error, std))), images) for _ in range(seeds))
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+INFO = {"rates": 7, "data": {"name": "digits", "classes": list("0123456789"), "sizes": IMAGES}}
+# What the demo found (LOG.md, "The verdict"): training loss, training error, test error, each with its spread.
+DIGITS = {
+    ("plain", 5): (0.00014, 0.00003, 0.0, 0.0, 0.015, 0.003),
+    ("plain", 20): (0.0037, 0.0036, 0.001, 0.001, 0.030, 0.006),
+    ("plain", 50): (0.49, 0.05, 0.203, 0.019, 0.272, 0.039),
+    ("plain", 100): (1.0, 0.4, 0.434, 0.152, 0.521, 0.100),
+    ("residual", 5): (0.00019, 0.00002, 0.0, 0.0, 0.007, 0.002),
+    ("residual", 20): (0.00017, 0.00004, 0.0, 0.0, 0.014, 0.007),
+    ("residual", 50): (0.00014, 0.00004, 0.0, 0.0, 0.011, 0.006),
+    ("residual", 100): (0.00011, 0.00002, 0.0, 0.0, 0.009, 0.003),
+    ("highway", 5): (0.00045, 0.00002, 0.0, 0.0, 0.009, 0.007),
+    ("highway", 20): (0.00067, 0.00005, 0.0, 0.0, 0.010, 0.002),
+    ("highway", 50): (0.00084, 0.00005, 0.0, 0.0, 0.008, 0.005),
+    ("highway", 100): (0.00042, 0.00004, 0.0, 0.0, 0.006, 0.004),
+}
+# README's study on CIFAR-10: 300 steps.
+CIFAR = {
+    ("plain", 20): (1.80, 0.04, 0.697, 0.017, 0.691, 0.020),
+    ("plain", 56): (2.26, 0.02, 0.861, 0.019, 0.859, 0.020),
+    ("residual", 20): (1.65, 0.06, 0.624, 0.026, 0.618, 0.035),
+    ("residual", 56): (1.77, 0.04, 0.677, 0.008, 0.672, 0.007),
+}
+CIFAR_INFO = {
+    "rates": 1,
+    "data": {
+        "name": "cifar10",
+        "classes": list("0123456789"),
+        "sizes": {"train": 45_000, "validation": 5_000, "test": 10_000},
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", type=int, default=400, help="drawn for each share")
+    parser.add_argument("--small", action="store_true", help="a few shares, to see that it runs")
+    options = parser.parse_args()
+    sizes, scatters = (SIZES[:2], SCATTERS[:2]) if options.small else (SIZES, SCATTERS)
+    print("Verdicts that claim something where nothing differs (at most 5 %):\n")
+    print(f"| scatter of the seeds | {' | '.join('{} x {} x {}'.format(*size) for size in sizes)} |")
+    print(f"| :-- |{' --: |' * len(sizes)}")
+    for scatter in scatters:
+        shares = [false_claims(size, scatter, options.studies) for size in sizes]
+        print(f"| {scatter.name} | {' | '.join(f'{100 * share:.1f} %' for share in shares)} |", flush=True)
+    print("\n(gates x depths x seeds)\n\nVerdicts that show what is there:\n")
+    print("| difference | 2 seeds | 3 seeds | 5 seeds |\n| :-- | --: | --: | --: |")
+    for name, found, info in (("digits", DIGITS, INFO), ("CIFAR-10", CIFAR, CIFAR_INFO)):
+        columns = [power(found, info, seeds, options.studies) for seeds in (2, 3, 5)]
+        for difference in sorted(columns[-1], key=lambda key: -columns[1].get(key, 0)):
+            shares = " | ".join(f"{100 * column.get(difference, 0):.0f} %" for column in columns)
+            print(f"| {name}: {difference} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Statistics by the book: contrasts of means with unequal spreads, and Holm's correction for many tests.
+
+A contrast is a weighted sum of group means: a difference, or a trend over depths. Its standard error adds up what each
+group's seeds scatter, and its degrees of freedom are Welch's and Satterthwaite's (Welch 1947, Biometrika 34), so that
+groups may scatter as differently as deep and shallow nets do. Seeds are not paired: measured on this project's studies,
+what one seed does at one depth says next to nothing of what it does at another (LOG.md, "The verdict").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from scipy.special import stdtr, stdtrit
+
+LEVEL = 0.05
+"""Of all studies in which nothing differs, at most this share gets a verdict that claims anything."""
+FEW = 3
+"""Seeds from which on Satterthwaite's degrees of freedom can be trusted; with fewer, the least they can be is taken."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A measure of one net over its seeds, and how exactly one seed's is known, such as from so many test images."""
+
+    values: Sequence[float]
+    known: float = 0.0
+    """Variance that more seeds would not take away."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A contrast as it was measured."""
+
+    value: float
+    error: float
+    """Its standard error."""
+    freedom: float
+    """Degrees of freedom of the standard error."""
+
+    def p_above(self) -> float:
+        """The chance of a value as high as this one where there is no contrast."""
+        return float(stdtr(self.freedom, -self._t()))
+
+    def p_below(self) -> float:
+        """The chance of a value as low as this one where there is no contrast."""
+        return float(stdtr(self.freedom, self._t()))
+
+    def p_apart(self) -> float:
+        """The chance of a value as far from 0 as this one where there is no contrast."""
+        return 2 * float(stdtr(self.freedom, -abs(self._t())))
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The interval that misses the true contrast with a chance of `level`."""
+        reach = float(stdtrit(self.freedom, 1 - level / 2)) * self.error
+        return self.value - reach, self.value + reach
+
+    def _t(self) -> float:
+        if self.error:
+            return self.value / self.error
+        return math.copysign(math.inf, self.value) if self.value else 0.0
+
+
+def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Estimate | None:
+    """A weighted sum of means; None where a group has a single seed, which shows no spread.
+
+    Args:
+        samples: a group each.
+        weights: of each group's mean; they add up to 0.
+    """
+    counts = [len(sample.values) for sample in samples]
+    if min(counts) < 2:
+        return None
+    means = [math.fsum(sample.values) / len(sample.values) for sample in samples]
+    parts = [
+        weight**2 * _variance(sample.values, mean) / len(sample.values)
+        for sample, mean, weight in zip(samples, means, weights, strict=True)
+    ]
+    known = math.fsum(weight**2 * sample.known for sample, weight in zip(samples, weights, strict=True))
+    value = math.fsum(weight * mean for mean, weight in zip(means, weights, strict=True))
+    return Estimate(value, math.sqrt(math.fsum(parts) + known), _freedom(parts, known, counts))
+
+
+def difference(one: Sample, other: Sample) -> Estimate | None:
+    """`one` less `other`."""
+    return contrast([one, other], [1.0, -1.0])
+
+
+def trend(samples: Sequence[Sample], places: Sequence[float]) -> Estimate | None:
+    """The slope of a least-squares line through the groups' means, at their places; None for fewer than two groups."""
+    if len(samples) < 2:
+        return None
+    middle = math.fsum(places) / len(places)
+    spread = math.fsum((place - middle) ** 2 for place in places)
+    return contrast(samples, [(place - middle) / spread for place in places])
+
+
+def rejected(ps: Mapping[Key, float], level: float = LEVEL) -> set[Key]:
+    """What Holm's step-down rule takes as shown: the chance that any of it is false is at most `level`.
+
+    Holm 1979, Scandinavian Journal of Statistics 6. It holds however the tests depend on each other.
+    """
+    found: set[Key] = set()
+    for place, (key, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
+        if p > level / (len(ps) - place):
+            break
+        found.add(key)
+    return found
+
+
+def log_loss(loss: float) -> float:
+    """A loss on the scale on which nets of all depths scatter about alike: its logarithm, from 1e-12 on."""
+    return math.log(max(loss, 1e-12))
+
+
+def log_odds(error: float, images: float) -> float:
+    """An error on the scale of log odds, half an image added to both sides so that 0 and 1 have a place there."""
+    return math.log((error * images + 0.5) / ((1 - error) * images + 0.5))
+
+
+def odds_variance(error: float, images: float) -> float:
+    """The variance of `log_odds` that comes from measuring on so many images."""
+    share = _inside(error, images)
+    return 1 / ((images + 1) * share * (1 - share))
+
+
+def error_variance(error: float, images: float) -> float:
+    """The same of the error itself."""
+    share = _inside(error, images)
+    return share * (1 - share) / (images + 1)
+
+
+def _inside(error: float, images: float) -> float:
+    """An error with half an image added to both sides: that none of them was wrong does not say that none ever is."""
+    return (error * images + 0.5) / (images + 1)
+
+
+def _variance(values: Sequence[float], mean: float) -> float:
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def _freedom(parts: Sequence[float], known: float, counts: Sequence[int]) -> float:
+    """Satterthwaite's: what is known has no end of them, a group of n seeds n - 1."""
+    least = min(counts) - 1
+    squares = math.fsum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+    if not squares or min(counts) < FEW:
+        return float(least)
+    return max(float(least), (math.fsum(parts) + known) ** 2 / squares)
