@@ -12,7 +12,9 @@ from helpers import StopsAt
 from skipway.fitting.config import TrainConfig
 from skipway.fitting.definitions import packed
 from skipway.fitting.run import run_training
+from skipway.locks import locked
 from skipway.rundir import RUN, Study
+from skipway.studies import worker
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import checked, identity, stacks_of
 from skipway.studies.worker import Task, run_stack, study_data
@@ -101,23 +103,44 @@ def test_a_finished_trainings_checkpoints_are_cleared_when_it_is_started_again(t
     config = TrainConfig(net="plain-dense-3", width=4, recipe=RECIPE)
     run = run_training(config, tmp_path)
     Checkpoints(tmp_path / "checkpoint", (run.info()["id"],)).save(4, STATE)  # killed before it could clear them
+    (tmp_path / ".run.json.4194305").touch()  # by more than the largest number of a process
     run_training(config, tmp_path)
     assert not (tmp_path / "checkpoint").exists()
+    assert not (tmp_path / ".run.json.4194305").exists()
 
 
-def test_a_stack_takes_up_the_state_of_its_own_cells_alone(tmp_path):
+@pytest.fixture(scope="module")
+def task() -> Task:
+    """A stack of one gate and depth."""
     config = checked(StudyConfig(gates=("plain",), depths=(3,), width=4, recipe=RECIPE))
     (stack,) = stacks_of(config, study_data(config), torch.device("cpu"))
-    identities = tuple(identity(cell, config, study_data(config)) for cell in stack.cells)
-    task = Task(
-        stack, config, device="cpu", threads=1, asked=Execution(), identities=identities, definitions=packed(())
+    return Task(
+        stack,
+        config,
+        device="cpu",
+        threads=1,
+        asked=Execution(),
+        identities=tuple(identity(cell, config, study_data(config)) for cell in stack.cells),
+        definitions=packed(()),
     )
-    folder = Study(tmp_path).checkpoint_path(stack.name)
-    Checkpoints(folder, stack.ids[:-1]).save(2, STATE)
+
+
+def test_a_stack_takes_up_the_state_of_its_own_cells_alone(task, tmp_path):
+    study, own = Study(tmp_path), task.stack
+    folder = study.checkpoint_path(own.name)
+    Checkpoints(folder, own.ids[:-1]).save(2, STATE)
     assert "is the state of another training" in run_stack(task, tmp_path)
     shutil.rmtree(folder)
-    Checkpoints(folder, stack.ids).save(2, STATE)
+    Checkpoints(folder, own.ids).save(2, STATE)
     assert "state_dict" in run_stack(task, tmp_path), "taken up, though it is no state of theirs"
     shutil.rmtree(folder)
     assert run_stack(task, tmp_path) is None
-    assert all(Study(tmp_path).has(own) for own in stack.ids)
+    assert all(study.has(identifier) for identifier in own.ids)
+
+
+def test_a_stack_that_another_worker_trains_is_not_trained(task, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "_SECONDS_FOR_ANOTHER", 0.1)
+    study = Study(tmp_path)
+    with locked(study.stack_lock(task.stack.name), ""):
+        assert "is training the same cells in" in run_stack(task, tmp_path)
+    assert not list(study.runs())
