@@ -12,6 +12,7 @@ nets were built.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -56,7 +57,10 @@ def report(gate: str, job: tuple[str, int, int, int], wanted: argparse.Namespace
         "one stack": (stacked, [(wanted.replicas, cores)]),
         "as a study": (stacked, [(part, 1) for part in shares(job, wanted.replicas, cores)]),
     }
-    pools = {name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker) for name, (_, loads) in ways.items()}
+    pools = {
+        name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker, initargs=(os.getpid(),))
+        for name, (_, loads) in ways.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in ways}
     memory: dict[str, float] = {}
     for _ in range(wanted.rounds):

@@ -16,6 +16,7 @@ x 32: what they show does not change what they cost.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -61,13 +62,16 @@ def main() -> None:
 
 
 def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
-    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[], None]]] = {
+    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[int], None]]] = {
         "usual loop": (usual, (), nothing),
         "ours, eager": (ours, (Execution(channels_last=True),), start_worker),
         "ours": (ours, (Execution(channels_last=True, compiled=True),), start_worker),
     }
     spawn = get_context("spawn")
-    pools = {way: ProcessPoolExecutor(1, spawn, initializer=start) for way, (_, _, start) in ways.items()}
+    pools = {
+        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(),))
+        for way, (_, _, start) in ways.items()
+    }
     job = (name, wanted.batch, wanted.images, cores)
     first = {way: pools[way].submit(f, *job, *more, 1).result() for way, (f, more, _) in ways.items()}
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -89,7 +93,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     print(f"{'':12} matrix-product peak {peak / 1e9:.0f} GFLOP/s", flush=True)
 
 
-def nothing() -> None:
+def nothing(parent: int) -> None:
     """What prepares a process for the usual loop."""
 
 

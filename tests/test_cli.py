@@ -37,7 +37,7 @@ def test_a_study_prints_table_verdict_and_where_the_report_is(study):
     again = skipway("study", *TINY, "--out", str(study))
     assert again.returncode == 0
     assert "highway" in again.stdout
-    assert "training loss" in again.stdout
+    assert "training error" in again.stdout
     assert f"{study}/report.html" in again.stdout.replace("\n", "")
 
 

@@ -39,7 +39,7 @@ def ids(config: StudyConfig) -> list[str]:
 def test_the_default_is_the_demonstration():
     config = StudyConfig()
     assert config.problems() == []
-    assert len(cells_of(config)) == 225
+    assert len(cells_of(config)) == 315
     assert checked(config) == config
 
 

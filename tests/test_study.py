@@ -82,18 +82,20 @@ def test_the_test_split_is_read_for_the_chosen_learning_rate_alone(small):
     chosen = {(row["gate"], row["depth"]): row["learning_rate"] for row in small.info()["chosen"]}
     assert set(chosen) == {(gate, depth) for gate in SMALL.gates for depth in SMALL.depths}
     for cell in small.info()["cells"]:
-        is_chosen = chosen[cell["gate"], cell["depth"]] == cell["learning_rate"]
+        is_chosen = chosen[cell["gate"], cell["depth"]]["validation"] == cell["learning_rate"]
         assert ("test_error" in small.run(cell["id"]).info()["metrics"]) == is_chosen
 
 
-def test_the_chosen_learning_rate_has_the_lowest_mean_validation_loss(small):
-    losses: dict[tuple, list[float]] = {}
+def test_the_chosen_learning_rates_have_the_lowest_mean_training_loss_and_validation_error(small):
+    metrics: dict[tuple, list[dict]] = {}
     for cell in small.info()["cells"]:
-        loss = small.run(cell["id"]).info()["metrics"]["validation_loss"]
-        losses.setdefault((cell["gate"], cell["depth"], cell["learning_rate"]), []).append(loss)
+        key = (cell["gate"], cell["depth"], cell["learning_rate"])
+        metrics.setdefault(key, []).append(small.run(cell["id"]).info()["metrics"])
     for row in small.info()["chosen"]:
-        means = {rate: sum(losses[row["gate"], row["depth"], rate]) for rate in (0.1, 0.01)}
-        assert row["learning_rate"] == min(means, key=means.get)
+        for question, measure in (("training", "train_loss"), ("validation", "validation_error")):
+            ends = {rate: metrics[row["gate"], row["depth"], rate] for rate in (0.1, 0.01)}
+            means = {rate: sum(own[measure] for own in seeds) for rate, seeds in ends.items()}
+            assert means[row["learning_rate"][question]] == min(means.values())
 
 
 def test_saved_weights_alone_give_the_recorded_validation_scores(small):
@@ -152,7 +154,9 @@ def test_a_diverged_cell_is_a_row_and_its_neighbours_are_well(tmp_path):
     assert by_rate[0.1]["status"] == "done"
     assert by_rate[1e30]["status"] == "diverged"
     assert "not finite" in by_rate[1e30]["reason"]
-    assert study.info()["chosen"] == [{"gate": "residual", "depth": 4, "learning_rate": 0.1}]
+    assert study.info()["chosen"] == [
+        {"gate": "residual", "depth": 4, "learning_rate": {"training": 0.1, "validation": 0.1}}
+    ]
 
 
 def test_rules_that_draw_random_numbers_repeat_by_seed(tmp_path):

@@ -137,7 +137,7 @@ def test_what_three_seeds_cannot_tell_is_said_with_its_interval():
     text = sentence(cifar(), "cannot tell whether depth matters")
     assert text == (
         "3 seeds cannot tell whether depth matters with residual: the training error is 62.4 ± 2.6 % at depth 20 and "
-        "67.7 ± 0.8 % at depth 56, a change of -0.5 to +11.1 points."
+        "67.7 ± 0.8 % at depth 56, a change of -7.7 to +18.3 points."
     )
 
 

@@ -55,7 +55,7 @@ def _rates(deep: Group) -> str:
 def _others(found: Findings, gates: list[str], *, beside: bool) -> list[str]:
     """Gates whose nets do not get harder to train, or of which the seeds cannot tell."""
     changes = {gate: _change(found, gate) for gate in gates}
-    level = LEVEL / max(1, len(gates))
+    level = LEVEL / max(1, len(found.ps))  # no interval leaves out 0 where the verdict's tests together show nothing
     bounded = {gate: own.interval(level)[1] for gate, own in changes.items() if own}
     steady = [gate for gate, most in bounded.items() if most <= POINT]
     sentences = []

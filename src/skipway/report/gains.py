@@ -84,7 +84,7 @@ def _no_gain(found: Findings, gates: list[str]) -> str:
         return f"{which}; one seed cannot tell whether more depth pays."
     most = max(0.0, *gained)
     if most <= POINT:
-        return f"{which}: more depth does not pay, or by less than {points(most)}."
+        return f"{which}: more depth does not pay{f', or by less than {points(most)}' if most else ''}."
     return f"{which}: that more depth pays is not shown; it may lower the error by up to {points(most)}."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -57,11 +58,22 @@ def ctrl_c_held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    _start_trackers()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_trackers() -> None:
+    """The processes that clear up after workers: whoever starts one makes this process hear Ctrl-C again.
+
+    There is one for each copy of loky; scikit-learn's joblib brings its own, which may be the one that starts workers.
+    """
+    for name, module in list(sys.modules.items()):
+        if name == "multiprocessing.resource_tracker" or name.endswith("loky.backend.resource_tracker"):
+            module.ensure_running()
 
 
 def end_if_orphaned() -> None:
