@@ -20,6 +20,7 @@ check: .venv-test/installed  ## Format, lint, types and the levels of the house.
 	.venv-test/bin/python -m pytest tests/test_levels.py
 
 bench: .venv-test/installed  ## Measure; each file under benchmarks/ says what.
+	.venv-test/bin/python benchmarks/verdict.py
 	.venv-test/bin/python benchmarks/replicas.py
 	.venv-test/bin/python benchmarks/train_step.py
 	.venv-test/bin/python benchmarks/memory.py

@@ -17,7 +17,7 @@ def fit(found: Findings) -> list[str]:
     harder = [gate for gate in known if found.harder(gate)]
     return [
         *(_harder(found, gate) for gate in harder),
-        *_others(found, [gate for gate in known if gate not in harder], beside=bool(harder)),
+        *_others(found, [gate for gate in known if gate not in harder]),
         *_failing(found, known),
         *_none(found, known),
     ]
@@ -52,7 +52,7 @@ def _rates(deep: Group) -> str:
     return f"At no learning rate tried {does}; its best, {rate}, is the {deep.training.edge} tried, so another may help"
 
 
-def _others(found: Findings, gates: list[str], *, beside: bool) -> list[str]:
+def _others(found: Findings, gates: list[str]) -> list[str]:
     """Gates whose nets do not get harder to train, or of which the seeds cannot tell."""
     changes = {gate: _change(found, gate) for gate in gates}
     level = LEVEL / max(1, len(found.ps))  # no interval leaves out 0 where the verdict's tests together show nothing
@@ -61,7 +61,7 @@ def _others(found: Findings, gates: list[str], *, beside: bool) -> list[str]:
     sentences = []
     if steady:
         most = max(bounded[gate] for gate in steady)
-        sentences.append(_steady(found, steady, most, beside))
+        sentences.append(_steady(found, steady, most))
     unsure = [gate for gate in gates if gate not in steady and len(found.nets(gate)) > 1]
     if unsure:
         sentences.append(_cannot_tell(found, unsure, changes, level))
@@ -78,14 +78,15 @@ def _change(found: Findings, gate: str) -> Estimate | None:
     return change(nets[-1].train_error, nets[0].train_error) if len(nets) > 1 else None
 
 
-def _steady(found: Findings, gates: list[str], most: float, beside: bool) -> str:
+def _steady(found: Findings, gates: list[str], most: float) -> str:
     """Gates with which depth hardly raises the training error, and that is known."""
     firsts, lasts = ([found.nets(gate)[place] for gate in gates] for place in (0, -1))
-    shallow, deep = _depths(firsts), _depths(lasts)
     at = listed([f"{_fitted(net)} with {net.gate}" for net in lasts])
     above = f"at most {points(most)} above that" if most >= _VISIBLE else "no higher than"
-    does = "It does not with" if beside else "Depth does not make nets harder to train with"
-    return f"{does} {listed(gates)}: at {deep} the training error is {at}, {above} at {shallow}."
+    return (
+        f"Depth does not raise the training error of {listed(gates)} nets: at {_depths(lasts)} it is {at}, {above} at "
+        f"{_depths(firsts)}."
+    )
 
 
 def _cannot_tell(found: Findings, gates: list[str], changes: dict[str, Estimate | None], level: float) -> str:

@@ -49,7 +49,8 @@ def _unknown(found: Findings, base: Group, groups: list[Group], comparisons: int
     most = max(max(abs(low), abs(high)) for low, high in intervals)
     if most <= POINT:
         return f"{who} and {base.gate} differ by less than {points(most)}"
-    return f"{counted(seeds, 'seed')} cannot tell {who} from {base.gate}: up to {points(most)} may lie between them"
+    left = f"one of up to {points(most)}, either way, is not ruled out"
+    return f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; {left}"
 
 
 def _change(found: Findings, base: Group, group: Group) -> Estimate | None:
@@ -78,14 +79,19 @@ def _no_gain(found: Findings, gates: list[str]) -> str:
         nets = _validated(found, gate)
         own = change(nets[-1].validation_error, nets[0].validation_error, images)
         if own:
-            gained.append(-own.interval(LEVEL / len(gates))[0])
+            # An error can fall to 0 and no further.
+            gained.append(min(-own.interval(LEVEL / len(gates))[0], _mean(nets[0])))
     which = f"The validation error goes {listed([_ends(found, gate) for gate in gates])}"
     if not gained:
         return f"{which}; one seed cannot tell whether more depth pays."
     most = max(0.0, *gained)
     if most <= POINT:
         return f"{which}: more depth does not pay{f', or by less than {points(most)}' if most else ''}."
-    return f"{which}: that more depth pays is not shown; it may lower the error by up to {points(most)}."
+    return f"{which}: no gain from more depth is shown; a fall by up to {points(most)} is not ruled out."
+
+
+def _mean(net: Group) -> float:
+    return net.validation_error.value if net.validation_error else 0.0
 
 
 def _validated(found: Findings, gate: str) -> list[Group]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from skipway.report import computed
 from skipway.report.means import Mean
-from skipway.report.numbers import MISSING, percent, plus_minus, rounded
+from skipway.report.numbers import MISSING, counted, percent, plus_minus, rounded
 from skipway.report.summary import Choice, Group, Summary
 from skipway.report.summary import summarise as summarise
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_READING = (
+    "Means of {seeds}, ± one standard deviation. Training columns: at the learning rate with the lowest training loss; "
+    "validation and test: at that with the lowest validation error."
+)
 _ARROWS = "↓ the lowest tried, ↑ the highest tried: another might be better still"
 
 
@@ -141,9 +145,8 @@ def table(summary: Summary) -> Table:
             cells = (Text(_narrow(column, column.cell(group))) for column in shown)
             made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
-    told = notes(summary)
-    if told:
-        made.caption, made.caption_justify = Text("\n".join(told)), "left"
+    told = [_READING.format(seeds=counted(summary.seeds, "seed")), *notes(summary)]
+    made.caption, made.caption_justify = Text("\n".join(told)), "left"
     return made
 
 
