@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,9 @@ os.environ.setdefault("SKIPWAY_CACHE", tempfile.mkdtemp(prefix="skipway-cache-")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Threads that wait for each other sleep: several processes of the tests share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Of a shell's background jobs Ctrl-C is ignored, and so it would be by all that the tests start, and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -33,12 +33,12 @@ def study(tmp_path_factory) -> Path:
     return out
 
 
-def test_a_study_prints_table_verdict_and_where_the_report_is(study):
-    again = skipway("study", *TINY, "--out", str(study))
-    assert again.returncode == 0
-    assert "highway" in again.stdout
-    assert "training error" in again.stdout
-    assert f"{study}/report.html" in again.stdout.replace("\n", "")
+def test_a_study_prints_table_verdict_and_where_the_report_is(study, capsys):
+    assert main(["study", *TINY, "--out", str(study)]) == 0
+    printed = capsys.readouterr().out
+    assert "highway" in printed
+    assert "training error" in printed
+    assert f"{study}/report.html" in printed.replace("\n", "")
 
 
 def processor_seconds(*arguments: str) -> float:

@@ -79,14 +79,14 @@ def stands(gate: str, order: str) -> bool:
 )
 def test_parameters_are_the_papers(name, count):
     with torch.device("meta"):
-        net, hundred = build(name, num_classes=10), build(name, num_classes=100)
-    assert parameters(net) == count
-    features = net.head.linear.in_features
-    assert parameters(hundred) == count + 90 * (features + 1)
+        assert parameters(build(name, num_classes=10)) == count
 
 
-def test_a_hundred_classes_are_5850_parameters_more():
-    assert parameters(build("resnet-20", num_classes=100)) == 269_722 + 5_850
+@pytest.mark.parametrize(
+    ("name", "ten", "more"), [("resnet-20", 269_722, 90 * 65), ("preresnet-164", 1_703_258, 90 * 257)]
+)
+def test_a_hundred_classes_are_so_many_parameters_more(name, ten, more):
+    assert parameters(build(name, num_classes=100)) == ten + more
 
 
 @pytest.mark.parametrize("depth", [20, 32, 44, 56, 110])
@@ -448,9 +448,10 @@ def test_a_depth_that_cannot_be_is_refused_with_rule_and_nearest(body, depth, ne
             body, gate="residual", depth=depth, shape=(3, 8, 8), classes=2, width=2
         ) if depth > 0 else check_depth(body, depth)
     assert str(same.value) == str(found.value)
-    for text in near.split(" and "):
-        check_depth(body, int(text))
-        build_body(body, gate="residual", depth=int(text), shape=(3, 8, 8), classes=2, width=1)
+    for nearest in map(int, near.split(" and ")):
+        check_depth(body, nearest)
+        if nearest < 200:
+            build_body(body, gate="residual", depth=nearest, shape=(3, 8, 8), classes=2, width=1)
 
 
 def test_a_wrong_word_is_refused_before_the_depth():

@@ -199,7 +199,7 @@ def test_killed_several_times_it_ends_with_the_same_bits(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), check=True, capture_output=True)
     draw = random.Random(0)
-    for _ in range(5):
+    for _ in range(4):
         start = [*command(killed), *OFTEN]
         process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_step(killed, saved_step(killed) + draw.randrange(1, 60), process)
