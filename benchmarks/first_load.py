@@ -24,7 +24,7 @@ data = load(sys.argv[1])
 seconds = time.perf_counter() - before
 count = len(data.train) + len(data.validation) + len(data.test)
 read = sum(int(line.split()[1]) for line in open("/proc/self/io") if line.startswith("rchar"))
-print(count, seconds, read / 2**20, "skipway.data.decode" in sys.modules)
+print(count, seconds, read / 2**20, "skipway.data.images.decode" in sys.modules)
 """
 
 

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.training.machine import keep_memory
 

@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.splits import Data, Split
 from skipway.nets.cost import cost
 from skipway.nets.registry import build

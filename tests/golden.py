@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from helpers import digits
-from skipway.data.augment import AUGMENTATIONS, make_augmentations
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
-from skipway.fitting.definitions import definitions
-from skipway.gates import GATES
+from skipway.data.images.augment import AUGMENTATIONS, make_augmentations
+from skipway.data.images.preprocess import Preprocess
 from skipway.nets.registry import FAMILIES, build_body
-from skipway.registry import Spec
+from skipway.runs.definitions import definitions
+from skipway.settings.registry import Spec
+from skipway.skip.gate import GATES
 from skipway.training.loop import Training
 from skipway.training.recipe import RECIPES, Recipe
 from skipway.training.replicas import Single

@@ -13,13 +13,14 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data
-from skipway.gates import GATES, Gate, Site
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
-from skipway.registry import Spec, settings_of
+from skipway.settings.registry import Spec, settings_of
+from skipway.skip.gate import GATES, Gate
+from skipway.skip.placement import Placement
 from skipway.training.loop import Hook, Training
 
 # Products as small as the tests' are done before a second thread has woken, and on a busy machine wait for it.
@@ -55,9 +56,9 @@ def inputs(kind: str, features: int = 2, batch: int = 2) -> Tensor:
     return torch.randn(batch, *SHAPES[kind], features)
 
 
-def site(inner: nn.Module, *, index: int = 1, count: int = 4) -> Site:
+def placement(inner: nn.Module, *, index: int = 1, count: int = 4) -> Placement:
     """The second of four blocks."""
-    return Site.of(inner, index=index, count=count)
+    return Placement.of(inner, index=index, count=count)
 
 
 def scramble(module: nn.Module, scale: float = 0.5) -> nn.Module:

@@ -6,7 +6,9 @@ import math
 import random
 from pathlib import Path
 
-from skipway.rundir import FORMAT, RunContent, Study, run_id
+from skipway.rundir.layout import FORMAT, run_id
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 STEPS = range(20, 301, 20)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream, batches
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.order import Order
 from skipway.data.part import Part
-from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Split
 

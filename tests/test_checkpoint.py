@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from helpers import StopsAt
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.definitions import packed
-from skipway.fitting.run import run_training
-from skipway.locks import locked
-from skipway.rundir import RUN, Study
+from skipway.rundir.layout import RUN
+from skipway.rundir.locks import locked
+from skipway.rundir.study import Study
+from skipway.runs.config import TrainConfig
+from skipway.runs.definitions import packed
+from skipway.runs.run import run_training
 from skipway.studies import worker
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import checked, identity, stacks_of

@@ -8,7 +8,8 @@ import pytest
 
 from helpers import dense, digits
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import RunContent, Study
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate

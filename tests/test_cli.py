@@ -167,8 +167,8 @@ def test_a_command_called_from_python_leaves_signals_as_they_were(capsys):
 
 
 def test_gates_and_nets_list_what_exists(capsys):
-    from skipway.gates import GATES
     from skipway.nets.registry import FAMILIES
+    from skipway.skip.gate import GATES
 
     assert main(["gates"]) == 0
     listed = capsys.readouterr().out

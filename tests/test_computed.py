@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from helpers import digits
-from skipway.fitting.computed import computed
-from skipway.fitting.definitions import packed
 from skipway.report.computed import differences, note
 from skipway.report.summary import summarise
 from skipway.report.table import markdown
-from skipway.rundir import RunContent, Study, write_sealed
+from skipway.rundir.files import write_sealed
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
+from skipway.runs.computed import computed
+from skipway.runs.definitions import packed
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, checked, identity, stacks_of
 from skipway.studies.runner import _parts

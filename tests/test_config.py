@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers import digits
-from skipway.rundir import run_id
+from skipway.rundir.layout import run_id
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, build_cell, cells_of, checked, identity, stacks_of
 from skipway.training.recipe import Recipe

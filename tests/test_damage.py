@@ -15,24 +15,14 @@ import skipway as sw
 from damages import FOREIGN, KINDS, OTHERS, Kind, ask, contents, cut, flip, foreign, forged, run, tiny_study, victim
 from skipway.cli.main import DONE, FAILED, WRONG_USAGE
 from skipway.cli.study import parse
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.run import run_training
-from skipway.integrity import examine
-from skipway.locks import locked
-from skipway.rundir import (
-    ASIDE,
-    LOCK,
-    METRICS,
-    PROBES,
-    RUN,
-    WEIGHTS,
-    DamagedError,
-    Run,
-    Study,
-    read_json,
-    set_aside,
-    write_sealed,
-)
+from skipway.rundir.files import DamagedError, read_json, set_aside, write_sealed
+from skipway.rundir.integrity import examine
+from skipway.rundir.layout import ASIDE, LOCK, METRICS, PROBES, RUN, WEIGHTS
+from skipway.rundir.locks import locked
+from skipway.rundir.run import Run
+from skipway.rundir.study import Study
+from skipway.runs.config import TrainConfig
+from skipway.runs.run import run_training
 from skipway.studies.runner import run_study
 from skipway.training.recipe import Recipe
 

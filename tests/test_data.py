@@ -19,7 +19,7 @@ from PIL import Image
 
 from image_folders import CLASSES, image_files, png, write_pair, write_split
 from skipway.data import cache
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load, read_digits
 from skipway.data.splits import hold_out, hold_out_exactly
 

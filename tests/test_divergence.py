@@ -7,10 +7,10 @@ import math
 import pytest
 
 from helpers import StopsAt
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.divergence import divergence
-from skipway.fitting.run import run_training
-from skipway.rundir import METRICS, PROBES, WEIGHTS
+from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
+from skipway.runs.config import TrainConfig
+from skipway.runs.divergence import divergence
+from skipway.runs.run import run_training
 from skipway.training.recipe import Recipe
 from skipway.training.saving import Stopped
 

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from helpers import body, dense, inputs, scramble, site
-from skipway.draws import drawn_alike, draws_state, uniform
-from skipway.gates import GATES, make_gate
+from helpers import body, dense, inputs, placement, scramble
 from skipway.nets.cost import block_costs
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import read_flows
 from skipway.probe.signals import layers_of_net, measure
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.draws import drawn_alike, draws_state, uniform
+from skipway.skip.gate import GATES, make_gate
 from skipway.training.loop import Training
 from skipway.training.memory import segment
 from skipway.training.recipe import Recipe
@@ -40,7 +40,7 @@ def drawing() -> SkipNet:
 def block_with(gate: str) -> Skip:
     """The second of four blocks."""
     inner = body("vector")
-    return scramble(Skip(make_gate(gate, site(inner)), inner))
+    return scramble(Skip(make_gate(gate, placement(inner)), inner))
 
 
 def let_through(net: nn.Module, x: Tensor) -> list[float]:

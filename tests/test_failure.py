@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from helpers import digits
-from skipway.fitting.failure import told
-from skipway.gates import make_gate
-from skipway.rundir import Study
-from skipway.site import Site
+from skipway.rundir.study import Study
+from skipway.runs.failure import told
+from skipway.skip.gate import make_gate
+from skipway.skip.placement import Placement
 from skipway.studies.api import StudyFailedError
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import checked, identity, stacks_of
@@ -43,7 +43,7 @@ def mute() -> None:
         (lambda: 1 / 0, "ZeroDivisionError: division by zero ("),
         (lambda: torch.ones(2) @ torch.ones(3), "RuntimeError: "),
         (lambda: json.loads("{"), "JSONDecodeError: "),
-        (lambda: make_gate("plan", Site(features=1, out_features=1)), "UnknownNameError: unknown gate 'plan'."),
+        (lambda: make_gate("plan", Placement(features=1, out_features=1)), "UnknownNameError: unknown gate 'plan'."),
         (mute, "Mute: its message cannot be shown ("),
         (lambda: exit(3), "SystemExit: 3 ("),
     ],
@@ -57,7 +57,7 @@ def test_the_place_is_the_last_one_in_the_users_own_files(function, beginning):
 
 def test_without_a_line_of_the_users_it_is_the_innermost():
     with pytest.raises(ValueError) as error:
-        make_gate("plan", Site(features=1, out_features=1))
+        make_gate("plan", Placement(features=1, out_features=1))
     assert "registry.py, line " in told(error.value.with_traceback(error.value.__traceback__.tb_next))
     assert told(ValueError()) == "ValueError"
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import build

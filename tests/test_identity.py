@@ -13,17 +13,18 @@ import pytest
 import torch
 
 from helpers import digits
-from skipway.data.augment import AUGMENTATIONS, Augmentation
-from skipway.fitting.code import digest
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.definitions import learn, packed
-from skipway.fitting.plan import plan
-from skipway.gates import GATES, Flow, Gate, HighwayGate, PlainGate
+from skipway.data.images.augment import AUGMENTATIONS, Augmentation
 from skipway.nets.dense import FAMILY
 from skipway.nets.registry import FAMILIES, build
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import run_id
-from skipway.shortcuts import SHORTCUTS, OptionA, OptionB
+from skipway.rundir.layout import run_id
+from skipway.runs.code import digest
+from skipway.runs.config import TrainConfig
+from skipway.runs.definitions import learn, packed
+from skipway.runs.plan import plan
+from skipway.skip.gate import GATES, Flow, Gate
+from skipway.skip.gates import HighwayGate, PlainGate
+from skipway.skip.shortcuts import SHORTCUTS, OptionA, OptionB
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, cells_of, checked, definitions_of, identity
 from skipway.training.recipe import Recipe
@@ -47,7 +48,7 @@ class Base:
 class Mine(Base):
     """A rule."""
 
-    def __init__(self, site, *, weight: float = 0.25):
+    def __init__(self, placement, *, weight: float = 0.25):
         self.weight = weight
         self.rule = lambda z: z + 1
 
@@ -130,7 +131,7 @@ def test_a_method_that_is_put_in_later_counts(helping):
 def test_every_process_finds_the_same_digest():
     source = SOURCE.replace("import torch", "class torch: tensor = list").replace("import helping", "helping = self")
     code = (
-        "from skipway.fitting.code import digest\n"
+        "from skipway.runs.code import digest\n"
         f"space = {{'__name__': '__main__'}}\nexec({source!r}, space)\nprint(digest(space['Mine']))"
     )
     found = [

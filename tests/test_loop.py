@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers import dense, digits
 from skipway.data.batches import BatchStream
-from skipway.gates import GATES
+from skipway.skip.gate import GATES
 from skipway.training.evaluate import Scores, cross_entropy, error_rate, evaluate
 from skipway.training.loop import Curves, Hook, Row, Training, curve_plan, train
 from skipway.training.recipe import Recipe

@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers import dense, unscaled
-from skipway.gates import GATES, Gate
 from skipway.nets.cost import cost
 from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
-from skipway.registry import UnknownNameError
-from skipway.skip import Skip
+from skipway.settings.registry import UnknownNameError
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, Gate
 
 RULES = list(GATES)
 # The others add full bodies to a full carry: without normalisation, a thousand of them leave float32's range.

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.gates import GATES, layers_of
 from skipway.nets.blocks import ORDERS
 from skipway.nets.registry import build, build_body, check_depth, parse_name
 from skipway.nets.stack import SkipNet
@@ -19,9 +18,11 @@ from skipway.nets.weights import load_net
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import layers_of_net, measure
-from skipway.registry import UnknownNameError
-from skipway.shortcuts import SHORTCUTS
-from skipway.skip import Skip
+from skipway.settings.registry import UnknownNameError
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES
+from skipway.skip.placement import layers_of
+from skipway.skip.shortcuts import SHORTCUTS
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study
 from skipway.training.recipe import Recipe

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.gates import GATES, Site, layers_of, make_gate
 from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import layers_of_net, measure
-from skipway.registry import UnknownNameError, settings_of
+from skipway.settings.registry import UnknownNameError, settings_of
+from skipway.skip.gate import GATES, make_gate
+from skipway.skip.placement import Placement, layers_of
 from skipway.training.replicas import why_not_stackable
 
 BODIES = {"highway-mnist": (10, (1, 28, 28)), "highway-cifar": (19, (3, 32, 32)), "highway-2025": (14, (3, 32, 32))}
@@ -228,7 +229,7 @@ def test_highway_110_2025_is_published_in_these_numbers():
 
 def test_the_deep_gate_is_two_layers_where_the_body_is_not_normalised():
     body = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
-    gate = make_gate("highway-deep:bias=-3", Site.of(body))
+    gate = make_gate("highway-deep:bias=-3", Placement.of(body))
     assert (gate.transform.layer2.bias == -3).all()
     assert not gate.transform.layer1.bias.any()
     z = torch.randn(4, 5)
@@ -240,8 +241,8 @@ def test_the_deep_gate_is_two_layers_where_the_body_is_not_normalised():
 
 
 def test_the_deep_gates_bias_follows_the_depth_unless_told():
-    site = Site.of(nn.Linear(3, 3), count=50)
-    alone, deep = (make_gate(name, site).transform for name in ("highway", "highway-deep"))
+    placement = Placement.of(nn.Linear(3, 3), count=50)
+    alone, deep = (make_gate(name, placement).transform for name in ("highway", "highway-deep"))
     torch.testing.assert_close(deep.layer2.bias, alone.bias)
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.plan import plan
+from skipway.runs.config import TrainConfig
+from skipway.runs.plan import plan
 from skipway.training.recipe import Recipe
 
 CONFIG = TrainConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,)))

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from skipway.rundir import Study
+from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
 from skipway.studies.runner import Watch, run_study

@@ -6,11 +6,12 @@ import pickle
 
 import pytest
 
-from skipway import gates, shortcuts
-from skipway.gates import GATES
 from skipway.nets.registry import FAMILIES, check_body
-from skipway.registry import Registry, Spec, UnknownNameError, check_settings, settings_of
-from skipway.shortcuts import SHORTCUTS
+from skipway.settings.registry import Registry, Spec, UnknownNameError, check_settings, settings_of
+from skipway.skip import gate as gates
+from skipway.skip import shortcuts
+from skipway.skip.gate import GATES
+from skipway.skip.shortcuts import SHORTCUTS
 from skipway.training.recipe import RECIPES
 
 REGISTRIES = {"gate": GATES, "shortcut": SHORTCUTS, "body": FAMILIES, "recipe": RECIPES}
@@ -116,8 +117,8 @@ def test_an_unknown_name_lists_the_nearest_first_and_then_all():
 
 
 def test_whoever_imports_one_name_of_the_equation_has_every_rule():
-    assert {GATES[name].__module__ for name in GATES} == {"skipway.gates"}
-    assert {SHORTCUTS[name].__module__ for name in SHORTCUTS} == {"skipway.shortcuts"}
+    assert {GATES[name].__module__ for name in GATES} == {"skipway.skip.gates"}
+    assert {SHORTCUTS[name].__module__ for name in SHORTCUTS} == {"skipway.skip.shortcuts"}
 
 
 def test_an_unknown_name_comes_whole_from_another_process():

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from helpers import dense, digits, scramble
 from skipway.data.batches import BatchStream
-from skipway.gates import GATES, Flow, Gate, Site
 from skipway.nets.stack import SkipNet
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, Flow, Gate
+from skipway.skip.placement import Placement
 from skipway.training.evaluate import Scores, cross_entropy, error_rate
 from skipway.training.loop import Curves, train
 from skipway.training.recipe import Recipe
@@ -231,8 +232,8 @@ def test_rules_that_draw_random_numbers_run_singly(gate):
 class Counting(Gate):
     """Keeps a buffer, which replicas would share."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, z: Tensor) -> Flow:
@@ -259,7 +260,7 @@ def test_what_a_replica_dimension_would_change_is_refused_with_the_reason(inner,
 
 
 def test_a_rule_with_buffers_is_refused():
-    net = SkipNet(nn.Identity(), [Skip(Counting(Site.of(nn.Linear(4, 4))), nn.Linear(4, 4))], nn.Linear(4, 2))
+    net = SkipNet(nn.Identity(), [Skip(Counting(Placement.of(nn.Linear(4, 4))), nn.Linear(4, 4))], nn.Linear(4, 2))
     assert "keeps buffers (seen)" in str(why_not_stackable(net))
 
 

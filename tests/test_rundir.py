@@ -11,22 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from skipway.rundir import (
-    FORMAT,
-    METRICS,
-    PROBE_COLUMNS,
-    PROBES,
-    RUN,
-    WEIGHTS,
-    Batch,
-    Run,
-    RunContent,
-    Study,
-    read_json,
-    run_id,
-    write_bytes,
-    write_json,
-)
+from skipway.rundir.files import read_json, write_bytes, write_json
+from skipway.rundir.layout import FORMAT, METRICS, PROBE_COLUMNS, PROBES, RUN, WEIGHTS, run_id
+from skipway.rundir.run import Run, RunContent
+from skipway.rundir.study import Batch, Study
 
 IDENTITY = {"data": {"fingerprint": "f"}, "net": {"gate": "highway", "depth": 5}, "learning_rate": 0.1, "seed": 0}
 

@@ -21,12 +21,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from image_folders import png, write_digits, write_pair
-from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream, batches
-from skipway.data.crops import cut, middle_box, random_box
-from skipway.data.folder import Names, find_files
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.crops import cut, middle_box, random_box
+from skipway.data.images.folder import Names, find_files
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.part import Part
-from skipway.data.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data, Split
 
@@ -513,7 +513,7 @@ def test_a_closed_stream_says_so_and_can_be_set_going_again(data, prepared):
 SCRIPT = """
 import itertools, multiprocessing, sys
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
 print("script", flush=True)
 data = load(sys.argv[1], image_size=24)

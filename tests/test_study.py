@@ -23,16 +23,16 @@ from helpers import left_after, workers_of
 from skipway.cli.main import FAILED
 from skipway.cli.show import show
 from skipway.cli.study import parse
-from skipway.data.augment import AUGMENTATIONS, Augmentation
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.augment import AUGMENTATIONS, Augmentation
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
-from skipway.gates import GATES, Flow, Gate
-from skipway.locks import BusyError, locked
 from skipway.nets.registry import FAMILIES
 from skipway.nets.weights import load_net
 from skipway.probe.lesion import lesion
 from skipway.report import page
-from skipway.rundir import Study
+from skipway.rundir.locks import BusyError, locked
+from skipway.rundir.study import Study
+from skipway.skip.gate import GATES, Flow, Gate
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.grid import cells_of, checked, stacks_of
@@ -99,7 +99,7 @@ def test_the_chosen_learning_rates_have_the_lowest_mean_training_loss_and_valida
 
 
 def test_saved_weights_alone_give_the_recorded_validation_scores(small):
-    from skipway.data.preprocess import Preprocess
+    from skipway.data.images.preprocess import Preprocess
     from skipway.data.sources import load
 
     data = load("digits")
@@ -171,8 +171,8 @@ def test_a_users_gate_is_one_class(tmp_path):
     class Halves(Gate, name="halves"):
         """T = weight, C = 1 - weight."""
 
-        def __init__(self, site, *, weight: float = 0.5):
-            super().__init__(site)
+        def __init__(self, placement, *, weight: float = 0.5):
+            super().__init__(placement)
             self.weight = weight
 
         def forward(self, z):

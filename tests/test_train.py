@@ -18,12 +18,13 @@ import torch
 import skipway as sw
 from helpers import StopsAt
 from skipway.cli.main import main
-from skipway.fitting.advice import activation_bytes, what_would_fit
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.fit import Means
-from skipway.fitting.run import run_training, usual_means
 from skipway.nets.registry import build
-from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
+from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
+from skipway.rundir.run import Run
+from skipway.runs.advice import activation_bytes, what_would_fit
+from skipway.runs.config import TrainConfig
+from skipway.runs.fit import Means
+from skipway.runs.run import run_training, usual_means
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook
 from skipway.training.recipe import Recipe
@@ -118,7 +119,7 @@ def test_another_training_in_the_same_directory_is_refused(tmp_path):
 
 
 def test_the_weights_score_as_run_json_says(tmp_path):
-    from skipway.data.preprocess import Preprocess
+    from skipway.data.images.preprocess import Preprocess
     from skipway.training.evaluate import evaluate
     from skipway.training.replicas import Single
 
@@ -317,10 +318,10 @@ TOGETHER = """
 import sys
 from pathlib import Path
 import torch
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.splits import Split
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.run import run_training, usual_means
+from skipway.runs.config import TrainConfig
+from skipway.runs.run import run_training, usual_means
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
@@ -388,7 +389,7 @@ def test_what_would_fit_is_cheaper_and_named_in_flags():
 LIMITED = """
 import resource, sys
 from skipway.cli.main import main
-import skipway.cli.train, skipway.fitting.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
+import skipway.cli.train, skipway.runs.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 700 * 2**20  # a step takes more
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(main(sys.argv[1:]))

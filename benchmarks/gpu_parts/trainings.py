@@ -8,9 +8,9 @@ import torch
 
 from gpu_parts.bench import Bench
 from gpu_parts.settings import Setting
-from skipway.data.augment import make_augmentations
 from skipway.data.batches import BatchStream
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.sources import load
 from skipway.data.splits import Data, Split, held_images
 from skipway.nets.registry import build

@@ -11,7 +11,7 @@ import torch
 from gpu_parts.bench import Bench
 from gpu_parts.settings import BFLOAT16, EXACT, SETTINGS, TF32, Setting
 from gpu_parts.trainings import advance, joined, kind, net_for, open_data, prepared, stream
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.training.evaluate import Scores, evaluate
 from skipway.training.loop import train

@@ -21,7 +21,7 @@ from skipway.data.splits import Data
 from skipway.report.files import run_info
 from skipway.report.numbers import counted
 from skipway.report.printable import printable
-from skipway.rundir import Study
+from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
 from skipway.studies.runner import Watch

@@ -12,8 +12,8 @@ from types import FrameType
 
 import skipway
 from skipway.cli.tell import say, tell, telling_warnings
-from skipway.registry import UnknownNameError
-from skipway.rundir import DamagedError
+from skipway.rundir.files import DamagedError
+from skipway.settings.registry import UnknownNameError
 
 COMMANDS: dict[str, str] = {
     "study": "gates x depths x learning rates x seeds on a data set: table, verdict, report",

@@ -74,7 +74,7 @@ def _list_families(console: Console, command: NetsCommand) -> None:
 def _describe(console: Console, family: Family) -> None:
     from rich.text import Text
 
-    from skipway.registry import settings_of
+    from skipway.settings.registry import settings_of
 
     settings = " ".join(f"{key}={value}" for key, value in settings_of(family.make).items()) or "none"
     console.print(Text.assemble((family.body, "bold"), f"  {family.about}"))

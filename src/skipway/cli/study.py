@@ -13,9 +13,10 @@ import tyro
 
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
-from skipway.integrity import read_study
-from skipway.registry import Spec
-from skipway.rundir import STUDY, Study
+from skipway.rundir.integrity import read_study
+from skipway.rundir.layout import STUDY
+from skipway.rundir.study import Study
+from skipway.settings.registry import Spec
 from skipway.studies.config import StudyConfig
 
 

@@ -13,7 +13,7 @@ import tyro
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
-from skipway.fitting.config import TrainConfig
+from skipway.runs.config import TrainConfig
 from skipway.training.recipe import Recipe
 
 
@@ -60,8 +60,8 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
-    from skipway.fitting.run import resume_config, resume_precision, run_training, usual_means
-    from skipway.fitting.trackers import tracker
+    from skipway.runs.run import resume_config, resume_precision, run_training, usual_means
+    from skipway.runs.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
     from skipway.training.team import is_of_another, team
@@ -127,6 +127,6 @@ def _of_net(name: str | None) -> TrainConfig:
     if name is None:
         return TrainConfig(recipe=Recipe(learning_rates=(0.1,)))
     # The nets need torch; help begins without it.
-    from skipway.fitting.defaults import default_config
+    from skipway.runs.defaults import default_config
 
     return default_config(name)

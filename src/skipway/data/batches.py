@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipway.data.augment import Augmentation
-from skipway.data.encoded import Encoded
-from skipway.data.mixing import with_neighbours
+from skipway.data.images.augment import Augmentation
+from skipway.data.images.encoded import Encoded
+from skipway.data.images.mixing import with_neighbours
+from skipway.data.images.pipeline import Pipeline
+from skipway.data.images.pixels import Held, Pixels, Streamed
+from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.workers import decoded
 from skipway.data.order import Order
 from skipway.data.part import Part
-from skipway.data.pipeline import Pipeline
-from skipway.data.pixels import Held, Pixels, Streamed
-from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
-from skipway.data.workers import decoded
 
 WHOLE = Part()
 

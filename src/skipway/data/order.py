@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from skipway.data.augment import Augmentation, Shape
+from skipway.data.images.augment import Augmentation, Shape
 
 
 class Order:

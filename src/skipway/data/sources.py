@@ -53,7 +53,7 @@ def load(
 
     Returns:
         uint8 splits. Those that the source gives are mapped from the cache's file and read when touched; with an
-        `image_size`, see `skipway.data.encoded.Encoded`.
+        `image_size`, see `skipway.data.images.encoded.Encoded`.
 
     Raises:
         ValueError: if the source is none of these, or its content breaks a rule; the message names split, row and rule.
@@ -130,7 +130,7 @@ def read_digits() -> Given:
 
 def read_folder(folder: Path, label: str | None = None) -> Given:
     """Decode a folder that `datasets.load_dataset` understands; `label`: which of several label columns."""
-    from skipway.data.decode import decode
+    from skipway.data.images.decode import decode
 
     # Its intermediate copy is of no use once the images are decoded, and ours is the one that watches for changes.
     with tempfile.TemporaryDirectory(dir=cache.root(), ignore_cleanup_errors=True) as scratch:
@@ -141,8 +141,8 @@ def read_folder(folder: Path, label: str | None = None) -> Given:
 
 def stream_folder(folder: Path, image_size: int, label: str | None = None) -> Given:
     """Find the images of a folder and leave them encoded; `label`: which of several label columns."""
-    from skipway.data.folder import find_files
-    from skipway.data.streamed import from_dataset, from_files
+    from skipway.data.images.folder import find_files
+    from skipway.data.images.streamed import from_dataset, from_files
 
     with _about(str(folder)):
         found = find_files(folder)
@@ -234,8 +234,8 @@ def read_hub(
     from datasets import load_dataset
     from huggingface_hub import constants
 
-    from skipway.data.decode import decode
-    from skipway.data.streamed import from_dataset
+    from skipway.data.images.decode import decode
+    from skipway.data.images.streamed import from_dataset
 
     asked = f"{name}:{config}" if config else name
     try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skipway.data.encoded import Encoded
+from skipway.data.images.encoded import Encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Given:
     splits: Mapping[str, Split]
     """`train` and `test`, and `validation` where the source has its own."""
     fingerprint: str
-    """SHA-256 of the content, see `fingerprint` and `skipway.data.streamed`."""
+    """SHA-256 of the content, see `fingerprint` and `skipway.data.images.streamed`."""
 
 
 class Guess(NamedTuple):

@@ -10,11 +10,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from skipway.gates import Site, layers_of
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import named
-from skipway.registry import Registry
-from skipway.shortcuts import Shortcut, make_shortcut
+from skipway.settings.registry import Registry
+from skipway.skip.placement import Placement, layers_of
+from skipway.skip.shortcuts import Shortcut, make_shortcut
 
 EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage
 
@@ -127,8 +127,8 @@ def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
         ValueError: if there is no such shortcut, or if it cannot stand beside this body.
     """
     if order.normalises_branch:
-        return make_shortcut(spec, Site.of(body))
-    shortcut = make_shortcut(spec, replace(Site.of(body), norm=None))
+        return make_shortcut(spec, Placement.of(body))
+    shortcut = make_shortcut(spec, replace(Placement.of(body), norm=None))
     for layer in layers_of(shortcut):
         layer.register_parameter("bias", None)  # the batch norm of the next block, or after the addition, has its own
     return shortcut

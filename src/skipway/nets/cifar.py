@@ -15,7 +15,6 @@ from typing import Any
 
 from torch import nn
 
-from skipway.gates import GATES
 from skipway.nets.blocks import (
     ORDERS,
     Order,
@@ -30,8 +29,9 @@ from skipway.nets.blocks import (
 )
 from skipway.nets.family import Family, Names, NetName, gate_of, word_of
 from skipway.nets.stack import SkipNet, named
-from skipway.registry import Spec, UnknownNameError
-from skipway.row import skip_row
+from skipway.settings.registry import Spec, UnknownNameError
+from skipway.skip.gate import GATES
+from skipway.skip.row import skip_row
 
 WIDTH = 16  # channels of the paper's first stage
 _BLOCKS = ("auto", "basic", "bottleneck")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from skipway.gates import Gate
 from skipway.nets.stack import SkipNet
-from skipway.trial import on_meta
+from skipway.skip.gate import Gate
+from skipway.skip.trial import on_meta
 
 # A prime that no width is a multiple of: what a step keeps of every input has a size divisible by it, the rest has not.
 # (The difference of two batches would tell them apart as well, in twice the time: a thousand layers take seconds.)

@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from skipway.gates import layers_of
 from skipway.nets.family import Family, template
 from skipway.nets.stack import SkipNet, named
-from skipway.registry import UnknownNameError
-from skipway.row import skip_row
+from skipway.settings.registry import UnknownNameError
+from skipway.skip.placement import layers_of
+from skipway.skip.row import skip_row
 
 # 71 x 72 = 5,112 parameters in a plain layer against 2 x 50 x 51 = 5,100 in a highway layer: the paper's equal budgets.
 PLAIN_WIDTH = 71

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skipway.nets.stack import SkipNet
-from skipway.registry import Spec, Value
+from skipway.settings.registry import Spec, Value
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from skipway.gates import layers_of
 from skipway.nets.family import Family, template
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet, named
-from skipway.registry import Spec
-from skipway.row import skip_row
-from skipway.skip import Skip
+from skipway.settings.registry import Spec
+from skipway.skip.block import Skip
+from skipway.skip.placement import layers_of
+from skipway.skip.row import skip_row
 
 _WIDTH = 32
 _MNIST_STAGES = (2, 3, 3)  # highway layers; pooling stands between the stages

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from skipway.gates import GATES
-from skipway.gates import canonical as canonical_gate
-from skipway.limits import DEPTH, WIDTH
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
 from skipway.nets.family import Family, NetName, check_counts
 from skipway.nets.stack import SkipNet
-from skipway.registry import Registry, Spec, UnknownNameError, check_settings
+from skipway.settings.limits import DEPTH, WIDTH
+from skipway.settings.registry import Registry, Spec, UnknownNameError, check_settings
+from skipway.skip.gate import GATES
+from skipway.skip.gate import canonical as canonical_gate
 
 FAMILIES: Registry[Family] = Registry("body")
 for _family in (dense.FAMILY, cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):

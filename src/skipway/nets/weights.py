@@ -23,7 +23,7 @@ class SavedNet:
     """A net as it was saved, with what travels with its weights."""
 
     net: SkipNet
-    preprocess: dict[str, Any]  # `skipway.data.preprocess.Preprocess.from_dict` reads it
+    preprocess: dict[str, Any]  # `skipway.data.images.preprocess.Preprocess.from_dict` reads it
     classes: tuple[str, ...]
 
 

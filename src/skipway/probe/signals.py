@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipway.draws import drawn_alike
-from skipway.gates import Flow
 from skipway.probe.handles import read_flows
+from skipway.skip.draws import drawn_alike
+from skipway.skip.gate import Flow
 
 Row = dict[str, Any]
 

@@ -15,14 +15,16 @@ from typing import Any
 
 import vl_convert
 
-from skipway.report import charts
-from skipway.report.encode import Chart
+from skipway.report.charts import makers as charts
+from skipway.report.charts.encode import Chart
+from skipway.report.charts.theme import CONFIG
 from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
-from skipway.report.theme import CONFIG
-from skipway.report.verdict import RULES, verdict
-from skipway.rundir import Json, Study, write_bytes
+from skipway.report.verdict.sentences import RULES, verdict
+from skipway.rundir.files import write_bytes
+from skipway.rundir.layout import Json
+from skipway.rundir.study import Study
 
 PAGE = "report.html"
 PNG_SCALE = 2

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from skipway.rundir import Study
+from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.runner import run_study

@@ -13,10 +13,12 @@ from statistics import fmean
 
 import torch
 
-from skipway.data.preprocess import Preprocess
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.splits import Data
 from skipway.nets.weights import load_net
-from skipway.rundir import WEIGHTS, Json, Run, Study
+from skipway.rundir.layout import WEIGHTS, Json
+from skipway.rundir.run import Run
+from skipway.rundir.study import Study
 from skipway.studies.grid import Cell
 from skipway.training.evaluate import evaluate
 from skipway.training.execution import choose_execution, prepare

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from skipway.fitting.failure import told
-from skipway.rundir import RunContent, Study
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
+from skipway.runs.failure import told
 from skipway.studies.crew import Reports
 from skipway.studies.worker import Task, commit, compute
 from skipway.training.machine import keep_memory

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from skipway.fields import read_fields
-from skipway.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
-from skipway.rundir import Json
+from skipway.rundir.layout import Json
+from skipway.settings.fields import read_fields
+from skipway.settings.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
 from skipway.training.recipe import Recipe
 
 

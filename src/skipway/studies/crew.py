@@ -12,8 +12,8 @@ from typing import Protocol
 import loky
 from loky.process_executor import TerminatedWorkerError
 
-from skipway.fitting.failure import told
-from skipway.rundir import Study
+from skipway.rundir.study import Study
+from skipway.runs.failure import told
 from skipway.studies.process import ctrl_c_held_back, start_worker
 from skipway.studies.worker import Task, run_stack
 

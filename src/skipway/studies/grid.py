@@ -10,20 +10,20 @@ from itertools import pairwise, product
 
 import torch
 
-from skipway.data.augment import canonical as canonical_augmentation
-from skipway.data.preprocess import check_kind
+from skipway.data.images.augment import canonical as canonical_augmentation
+from skipway.data.images.preprocess import check_kind
 from skipway.data.splits import Data
-from skipway.fitting.advice import check_width
-from skipway.fitting.definitions import Definition, definitions
-from skipway.fitting.identity import identity as identity_of_training
-from skipway.gates import Site
-from skipway.gates import canonical as canonical_gate
-from skipway.limits import TRAININGS
 from skipway.nets.registry import build_body, check_body, check_depth
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips
-from skipway.registry import Spec
-from skipway.rundir import Json, run_id
+from skipway.rundir.layout import Json, run_id
+from skipway.runs.advice import check_width
+from skipway.runs.definitions import Definition, definitions
+from skipway.runs.identity import identity as identity_of_training
+from skipway.settings.limits import TRAININGS
+from skipway.settings.registry import Spec
+from skipway.skip.gate import canonical as canonical_gate
+from skipway.skip.placement import Placement
 from skipway.studies.config import StudyConfig
 from skipway.training.replicas import stack_size, why_not_stackable
 
@@ -173,4 +173,4 @@ def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
 
 def _block_output_bytes(net: SkipNet, batch_size: int) -> int:
     bodies = (handle.skip.body for handle in find_skips(net))
-    return 4 * batch_size * sum(Site.of(body).out_features or 0 for body in bodies if body is not None)
+    return 4 * batch_size * sum(Placement.of(body).out_features or 0 for body in bodies if body is not None)

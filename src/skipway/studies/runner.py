@@ -13,14 +13,16 @@ from pathlib import Path
 
 import torch
 
-from skipway.data.augment import make_augmentations
+from skipway.data.images.augment import make_augmentations
 from skipway.data.splits import Data
-from skipway.fitting.definitions import packed
-from skipway.integrity import read_run, read_study
-from skipway.limits import workers as most_workers
-from skipway.locks import locked, wait_until_free
-from skipway.registry import UnknownNameError
-from skipway.rundir import FORMAT, STUDY, DamagedError, Json, Study, read_json, refuse_links
+from skipway.rundir.files import DamagedError, read_json, refuse_links
+from skipway.rundir.integrity import read_run, read_study
+from skipway.rundir.layout import FORMAT, STUDY, Json
+from skipway.rundir.locks import locked, wait_until_free
+from skipway.rundir.study import Study
+from skipway.runs.definitions import packed
+from skipway.settings.limits import workers as most_workers
+from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig

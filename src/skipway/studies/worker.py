@@ -10,14 +10,16 @@ from pathlib import Path
 
 from skipway.data.sources import load
 from skipway.data.splits import Data
-from skipway.fitting.computed import computed
-from skipway.fitting.definitions import learn
-from skipway.fitting.failure import told
-from skipway.fitting.fit import Means, describe, fit_nets, status
-from skipway.fitting.identity import of_data
-from skipway.locks import locked
 from skipway.nets.weights import weights_bytes
-from skipway.rundir import Json, RunContent, Study
+from skipway.rundir.layout import Json
+from skipway.rundir.locks import locked
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
+from skipway.runs.computed import computed
+from skipway.runs.definitions import learn
+from skipway.runs.failure import told
+from skipway.runs.fit import Means, describe, fit_nets, status
+from skipway.runs.identity import of_data
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, build_cell
 from skipway.studies.process import end_if_orphaned, ended_by_the_kernel

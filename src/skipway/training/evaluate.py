@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skipway.data.batches import batches
+from skipway.data.images.preprocess import Preprocess
 from skipway.data.part import Part
-from skipway.data.preprocess import Preprocess
 from skipway.data.splits import Split
-from skipway.eager import eager
+from skipway.skip.eager import eager
 from skipway.training.replicas import Replicas
 from skipway.training.team import ALONE, Team
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.gates import Gate
 from skipway.nets.cost import BlockCost, cost
 from skipway.nets.stack import SkipNet
+from skipway.skip.gate import Gate
 from skipway.training.memory import segment
 
 # Compiling the blocks of a net takes 15 to 40 s when nothing of it is cached, and saves an eighth of the time on a

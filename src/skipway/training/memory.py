@@ -16,8 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skipway.eager import as_written
 from skipway.nets.cost import BlockCost
+from skipway.skip.eager import as_written
 from skipway.training.random_state import random_state, set_random_state
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from skipway.limits import EPOCHS, STEPS, WARMUP_STEPS
-from skipway.registry import Registry
+from skipway.settings.limits import EPOCHS, STEPS, WARMUP_STEPS
+from skipway.settings.registry import Registry
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "step", "exponential", "cosine"]

@@ -15,10 +15,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skipway.gates import Gate
 from skipway.nets.stack import SkipNet
-from skipway.shortcuts import Shortcut
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import Gate
+from skipway.skip.shortcuts import Shortcut
 
 # More replicas in one stack save overhead until what the blocks hold for the backward pass no longer fits the
 # processor's caches: measured on two cores, LOG.md, "How many replicas a stack".

@@ -19,7 +19,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 
-from skipway.gates import Gate
+from skipway.skip.gate import Gate
 
 
 class Team:
@@ -69,7 +69,7 @@ class Torchrun(Team):
     """One process of several that torchrun started, joined by Accelerate.
 
     Batch norms count the batch of their own process; process 0's running statistics are the team's. Random gates let
-    the same blocks through in all processes (`skipway.draws.drawn_alike`).
+    the same blocks through in all processes (`skipway.skip.draws.drawn_alike`).
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,294 @@
+"""One training as a run directory: begun, saved on the way, gone on with, finished."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from skipway.nets.weights import weights_bytes
+from skipway.rundir.files import DamagedError, clear_sides, refuse_links, write_sealed
+from skipway.rundir.integrity import read_run
+from skipway.rundir.layout import CHECKPOINT, FORMAT, LOCK, RUN, WEIGHTS, Json
+from skipway.rundir.locks import BusyError, locked
+from skipway.rundir.records import FINISHED
+from skipway.rundir.run import Run, RunContent, write_metrics, write_run
+from skipway.runs.advice import what_would_fit
+from skipway.runs.computed import computed
+from skipway.runs.config import TrainConfig
+from skipway.runs.failure import told
+from skipway.runs.fit import Fit, Means, describe, fit_nets, scores_on, status
+from skipway.runs.plan import Plan, plan
+from skipway.settings.registry import UnknownNameError
+from skipway.training.checkpoint import Checkpoints
+from skipway.training.execution import Execution
+from skipway.training.loop import Hook, Row
+from skipway.training.machine import cores, environment, machine, usable_device
+from skipway.training.replicas import Single
+from skipway.training.saving import Stopped, stopping_tidily
+from skipway.training.team import ALONE, Team
+
+MEMORY, PRECISION = ("store", "recompute"), ("float32", "bfloat16")
+
+
+def run_training(
+    config: TrainConfig,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    means: Means | None = None,
+    command: str | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Run:
+    """Train a net, or go on with it: what is found in its directory is not computed again.
+
+    SIGTERM and Ctrl-C save the state before they end it. Under torchrun every process calls this with the same
+    arguments; process 0 writes.
+
+    Args:
+        config: what to train.
+        out: the run's directory; None is ``runs/<id>``.
+        means: device, processes, memory; its checkpoints are this run's own.
+        command: the shell command that asked for it.
+        hooks: are told how it goes on.
+
+    Raises:
+        ValueError: if the config or the data is not valid, or the directory holds another training.
+        BusyError: if another process is training in the directory.
+        Stopped: after a signal, once the state is saved.
+        MemoryError: if it does not fit; the message says what would.
+    """
+    means = means or Means()
+    planned = plan(config, bfloat16=means.asked.bfloat16)
+    folder = Path(out) if out is not None else Path("runs") / planned.id
+    refuse_links(folder)
+    if _is_finished(_found(folder, planned)) and not (folder / CHECKPOINT).exists():
+        return Run(folder)
+    with _sole_writer(folder, means.team):
+        _run(planned, folder, means, command, hooks)
+    return Run(folder)
+
+
+def _run(planned: Plan, folder: Path, means: Means, command: str | None, hooks: Sequence[Hook]) -> None:
+    before = _found(folder, planned)
+    checkpoints = Checkpoints(folder / CHECKPOINT, (planned.id,))
+    if _is_finished(before):
+        checkpoints.clear()
+        return
+    means = _as_before(replace(means, checkpoints=checkpoints), before)
+    threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(means))))
+    record = _Record(folder, planned, means, threads, command, before.get("started"))
+    record.write("running")
+    try:
+        with machine(threads), stopping_tidily():
+            fit = _fit(planned, means, [record, *hooks])
+            tested = scores_on(Single(planned.net.to(means.device)), planned.data.test, fit.preprocess, means, "test")
+    except (Stopped, KeyboardInterrupt):
+        record.write("interrupted")
+        raise
+    except Exception as error:
+        record.write("failed", told(error))
+        raise
+    record.finish(fit, tested[0])
+
+
+def usual_means(
+    *,
+    device: str = "auto",
+    memory: str = "store",
+    precision: str = "float32",
+    accumulate: int = 1,
+    save_every: float | None = None,
+    team: Team = ALONE,
+) -> Means:
+    """What a training runs with, from words.
+
+    Args:
+        device: "auto", "cpu", "cuda" or another of torch's; of a team, each process has its own.
+        memory: "store" or "recompute".
+        precision: "float32" or "bfloat16".
+        accumulate: parts of a batch that pass one after another.
+        save_every: seconds between two checkpoints.
+        team: the processes that share every batch.
+
+    Raises:
+        ValueError: if one is not valid; the message says what is.
+    """
+    for name, value, valid in (("memory", memory, MEMORY), ("precision", precision, PRECISION)):
+        if value not in valid:
+            raise UnknownNameError(name, value, valid)
+    if accumulate < 1:
+        raise ValueError(f"accumulate is a number of parts, 1 or more; it is {accumulate}.")
+    if save_every is not None and not 0 <= save_every < math.inf:
+        raise ValueError(f"save_every is a number of seconds, 0 or more; it is {save_every}.")
+    return Means(
+        device=team.device or usable_device(device),
+        asked=Execution(recompute=memory == "recompute", bfloat16=precision == "bfloat16"),
+        accumulate=accumulate,
+        team=team,
+        seconds_between_checkpoints=save_every,
+    )
+
+
+def resume_config(folder: Path) -> TrainConfig:
+    """The config of a run that was begun in a folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not os.path.lexists(folder / RUN):
+        raise ValueError(f"{folder} holds no {RUN}: give the directory of a run that `skipway train` began.")
+    info = read_run(Run(folder))
+    if "net" not in info["config"]:
+        raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
+    return TrainConfig.from_dict(info["config"])
+
+
+def resume_precision(folder: Path) -> str:
+    """The precision that a run was begun with, in a folder that `resume_config` has read: one of `PRECISION`."""
+    return PRECISION[Run(folder).info().get("choices", {}).get("bfloat16", False)]
+
+
+def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
+    recipe, config = planned.config.recipe, planned.config
+    try:
+        return fit_nets(
+            *([planned.net], planned.data, recipe),
+            seeds=[config.seed],
+            rates=[config.learning_rate],
+            means=means,
+            hooks=hooks,
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        share = recipe.batch_size // means.team.count
+        raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, means)) from error
+
+
+@contextmanager
+def _sole_writer(folder: Path, team: Team) -> Iterator[None]:
+    """Nobody else trains in this folder; process 0 of a team holds the lock, and all hear whether it got it."""
+    remedy = "wait for it, or give this one a directory of its own with --out."
+    with ExitStack() as held:
+        told = None
+        if team.index == 0:
+            try:
+                held.enter_context(locked(folder / LOCK, f"{{holder}} is training in {folder}: {remedy}"))
+                clear_sides(folder)
+            except BusyError as error:
+                told = str(error)
+        if told := team.gather(told)[0]:
+            raise BusyError(told)
+        yield
+
+
+def _is_finished(info: Json) -> bool:
+    return info.get("status") in FINISHED
+
+
+def _found(folder: Path, planned: Plan) -> Json:
+    """What the directory says of this training; empty where it is not begun."""
+    if not os.path.lexists(folder / RUN):
+        if os.path.lexists(folder / WEIGHTS):  # they are written last but run.json, which was there before
+            raise DamagedError(folder / RUN, f"it is missing, and {WEIGHTS} is there")
+        return {}
+    info = read_run(Run(folder))
+    if info["id"] != planned.id:
+        raise ValueError(
+            f"{folder} holds another training ({info['id']}; this one is {planned.id}): give this one a directory "
+            "of its own with --out, or leave --out away."
+        )
+    return info
+
+
+def _as_before(means: Means, before: Json) -> Means:
+    """The choices that a training was begun with decide its last bits: they are taken over."""
+    choices = before.get("choices")
+    if not choices:
+        return means
+    asked = Execution(recompute=choices["recompute"], bfloat16=choices["bfloat16"])
+    return replace(means, asked=asked, accumulate=choices["accumulate"])
+
+
+def _processes_here(means: Means) -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if means.team.count > 1 else 1
+
+
+class _Record(Hook):
+    """run.json through the run's life, and its curve as far as it is; only process 0 of a team writes."""
+
+    def __init__(
+        self, folder: Path, planned: Plan, means: Means, threads: int, command: str | None, started: str | None
+    ) -> None:
+        self._folder, self._plan, self._means, self._rows = folder, planned, means, list[Row]()
+        self._writes = means.team.index == 0
+        self._fixed: Json = {
+            "command": command,
+            "cell": planned.cell,
+            "net": describe(planned.net, planned.data.shape),
+            "identity": planned.identity,
+            "config": planned.config.to_dict(),
+            "environment": environment(means.device),
+            "started": started or _now(),
+        }
+        self._choices: Json = {
+            "device": means.device,
+            "threads": threads,
+            "processes": means.team.count,
+            "accumulate": means.accumulate,
+            **means.asked.to_dict(),
+        }
+
+    def write(self, status: str, reason: str | None = None) -> None:
+        """Say how it stands."""
+        if self._writes:
+            write_sealed(
+                self._folder / RUN,
+                {"format": FORMAT, "id": self._plan.id, **self._about(status, reason, {})},
+            )
+
+    def finish(self, fit: Fit, tested: Row) -> None:
+        """Write all that the run leaves; its checkpoints are of no more use."""
+        if not self._writes:
+            return
+        self._choices.update(fit.execution.to_dict())
+        outcome, reason = status(fit, 0)
+        means = self._means
+        way = computed(
+            means.device,
+            self._choices["threads"],
+            fit.execution,
+            processes=means.team.count,
+            accumulate=means.accumulate,
+        )
+        about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
+        weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
+        write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
+        assert self._means.checkpoints is not None
+        self._means.checkpoints.clear()
+
+    def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
+        self._rows.append(rows[0])
+        if self._writes:
+            write_metrics(self._folder, self._rows)
+
+    def state_dict(self) -> Json:
+        return {"rows": self._rows}
+
+    def load_state_dict(self, state: Json) -> None:
+        self._rows = list(state["rows"])
+
+    def _about(self, status: str, reason: str | None, metrics: Json) -> Json:
+        ended = None if status == "running" else _now()
+        changing = {"status": status, "reason": reason, "metrics": metrics, "choices": self._choices, "ended": ended}
+        return {**changing, **self._fixed}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
