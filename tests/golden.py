@@ -25,7 +25,7 @@ from skipway.skip.gate import GATES
 from skipway.training.loop import Training
 from skipway.training.recipe import RECIPES, Recipe
 from skipway.training.replicas import Single
-from skipway.training.team import ALONE
+from skipway.training.world import ALONE
 
 FILE = Path(__file__).with_name("golden.json")
 # Losses agree to float32's rounding, 6e-8, times what six steps make of it: 7e-7 at most under four instruction sets

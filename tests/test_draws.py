@@ -24,7 +24,7 @@ from skipway.training.loop import Training
 from skipway.training.memory import segment
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
-from skipway.training.team import Team, is_of_another
+from skipway.training.world import World, is_of_another
 
 RANDOM = [name for name in GATES if GATES[name].random]
 
@@ -106,14 +106,14 @@ def test_what_is_computed_again_draws_again():
         assert torch.equal(draws_state(), after)  # nothing to come was drawn
 
 
-class Second(Team):
+class Second(World):
     index = 1
 
 
-def training(team: Team) -> Training:
+def training(world: World) -> Training:
     batch = torch.ones(1, 4, 64), torch.zeros(1, 4, dtype=torch.int64)
     stream = Stream([batch] * 4)
-    return Training(Single(drawing()), stream, Recipe(batch_size=4), rates=[0.1], steps=4, team=team)
+    return Training(Single(drawing()), stream, Recipe(batch_size=4), rates=[0.1], steps=4, world=world)
 
 
 class Stream(list):
@@ -134,7 +134,7 @@ class Stream(list):
 
 def test_a_new_member_of_a_larger_team_lets_through_what_the_others_do():
     with drawn_alike(0):
-        alone = training(Team())
+        alone = training(World())
         alone.advance()
         state = alone.state_dict()
         expected = [uniform() for _ in range(3)]

@@ -21,7 +21,7 @@ from skipway.rundir.layout import run_id
 from skipway.runs.code import digest
 from skipway.runs.config import TrainConfig
 from skipway.runs.definitions import learn, packed
-from skipway.runs.plan import plan
+from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.gates import HighwayGate, PlainGate
 from skipway.skip.shortcuts import SHORTCUTS, OptionA, OptionB
@@ -284,7 +284,7 @@ def weights(tmp_path) -> dict[str, str]:
 
 def test_the_weights_that_a_training_starts_from_are_part_of_its_name_by_their_content(weights):
     def name(start: str | None) -> str:
-        return plan(TrainConfig(net="plain-dense-3", weights=start)).id
+        return plan_run(TrainConfig(net="plain-dense-3", weights=start)).id
 
     one, same, other = (name(weights[key]) for key in ("one", "run", "other"))
     assert one == same
@@ -293,7 +293,7 @@ def test_the_weights_that_a_training_starts_from_are_part_of_its_name_by_their_c
 
 def test_products_of_three_digits_are_another_training():
     config = TrainConfig(net="plain-dense-3")
-    assert plan(config, bfloat16=True).id != plan(config).id
+    assert plan_run(config, bfloat16=True).id != plan_run(config).id
 
 
 # -- to worker processes -----------------------------------------------------------------------------------------------

@@ -210,7 +210,8 @@ def test_nothing_counts_before_the_commit_and_all_of_it_after(tmp_path):
 
 def test_a_writer_killed_before_its_commit_leaves_nothing_that_counts(tmp_path):
     code = (
-        "import os, sys, signal; from pathlib import Path; from skipway.rundir.run import RunContent; from skipway.rundir.study import Study\n"
+        "import os, sys, signal; from pathlib import Path\n"
+        "from skipway.rundir.run import RunContent; from skipway.rundir.study import Study\n"
         "batch = Study(Path(sys.argv[1])).batch('b')\n"
         "for name in ('r1', 'r2'): batch.add(RunContent(name, {'metrics': {}}, [], [], b''))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

@@ -8,7 +8,7 @@ from gpu_parts.bench import Bench
 from gpu_parts.settings import HE_STEPS, Setting
 from gpu_parts.trainings import advance, net_for, open_data, prepared
 from skipway.data.splits import Data
-from skipway.training.team import ALONE
+from skipway.training.world import ALONE
 
 TARGETS = {"resnet-20": "0.94", "resnet-110": "4", "highway-110-2025": "8"}  # ms a step
 

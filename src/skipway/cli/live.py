@@ -24,7 +24,7 @@ from skipway.report.printable import printable
 from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
-from skipway.studies.runner import Watch
+from skipway.studies.runner import StudyObserver
 
 _SECONDS_BETWEEN_LINES = 20.0
 
@@ -40,7 +40,7 @@ class _Pair:
     best_rate: float | None = None
 
 
-class StudyState(Watch):
+class StudyState(StudyObserver):
     """What is known of a study while it goes on, told by its runner; `view` draws it."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class StudyState(Watch):
 
 
 @contextmanager
-def follow() -> Iterator[Watch]:
+def follow() -> Iterator[StudyObserver]:
     """A watch that shows the study while it goes on, on standard error."""
     state = StudyState()
     console = Console(file=sys.stderr)
@@ -148,7 +148,7 @@ def follow() -> Iterator[Watch]:
         yield _Lines(state)
 
 
-class _Lines(Watch):
+class _Lines(StudyObserver):
     """A log's view: the plan, then a line now and then."""
 
     def __init__(self, state: StudyState) -> None:

@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
                 memory=command.memory,
                 ray=command.ray,
                 command=asked,
-                watch=watch,
+                observer=watch,
             )
     except KeyboardInterrupt:
         tell("Interrupted: what was finished counts; start the same command again to go on.")

@@ -60,31 +60,31 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
-    from skipway.runs.run import resume_config, resume_precision, run_training, usual_means
+    from skipway.runs.run import make_resources, resume_config, resume_precision, run_training
     from skipway.runs.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
-    from skipway.training.team import is_of_another, team
+    from skipway.training.world import is_of_another, world
 
     keep_memory()
     config, out, precision = command.settings, command.out, command.precision
     if command.resume:
         config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
-    own = team()
-    speaks = own.index == 0
-    means = usual_means(
+    own = world()
+    speaks = own.rank == 0
+    resources = make_resources(
         device=command.device,
         memory=command.memory,
         precision=precision,
         accumulate=command.accumulate,
         save_every=command.save_every,
-        team=own,
+        world=own,
     )
     asked = None if command.config or command.resume else shlex.join(["skipway", "train", *arguments])
     try:
         with follow_training(config.recipe.batch_size, speaks) as progress:
             tracked = [tracker(command.track, config)] if command.track and speaks else []
-            trained = run_training(config, out, means=means, command=asked, hooks=[progress, *tracked])
+            trained = run_training(config, out, resources=resources, command=asked, hooks=[progress, *tracked])
     except Stopped as stop:
         if speaks:
             tell(f"skipway: {stop}; its state is saved: start the same command again to go on.")
@@ -93,10 +93,10 @@ def run(arguments: Sequence[str]) -> int:
         tell(f"skipway: {error}")
         return FAILED
     except RuntimeError as error:
-        if own.count == 1 or not is_of_another(error):
+        if own.size == 1 or not is_of_another(error):
             raise
         tell(
-            f"skipway: process {own.index} of {own.count} ends, for another one has: start the same command again to "
+            f"skipway: process {own.rank} of {own.size} ends, for another one has: start the same command again to "
             f"go on from the last checkpoint ({str(error).splitlines()[0]})"
         )
         return FAILED

@@ -15,7 +15,7 @@ from skipway.data.images.pipeline import Pipeline
 from skipway.data.images.pixels import Held, Pixels, Streamed
 from skipway.data.images.preprocess import Preprocess
 from skipway.data.images.workers import decoded
-from skipway.data.order import Order
+from skipway.data.order import SampleOrder
 from skipway.data.part import Part
 from skipway.data.splits import Split
 
@@ -90,7 +90,7 @@ class BatchStream:
             self._share = with_neighbours(share, batch_size)
         self._own = slice(share.start - self._share.start, share.stop - self._share.start)
         channels, height, width = split.images.shape[1:]
-        self._order = Order(len(split), (channels, height, width), distinct, augment=self._augment, device=device)
+        self._order = SampleOrder(len(split), (channels, height, width), distinct, augment=self._augment, device=device)
         self._pixels: Pixels
         if isinstance(split.images, Encoded):
             self._pixels = Streamed(

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from skipway.data.splits import Given, Split, held_images
+from skipway.data.splits import SourceData, Split, held_images
 
 FORMAT = "2"
 
@@ -66,7 +66,7 @@ def root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "skipway"
 
 
-def recall(key: Key, decode: Callable[[], Given]) -> Given:
+def recall(key: Key, decode: Callable[[], SourceData]) -> SourceData:
     """What the cache holds for a key; where it holds nothing that can be used, decode and keep it.
 
     Processes that ask at the same time wait for the one that decodes.
@@ -97,12 +97,12 @@ def recall(key: Key, decode: Callable[[], Given]) -> Given:
     return read(key.path) or decoded
 
 
-def latest(key: Key) -> Given | None:
+def latest(key: Key) -> SourceData | None:
     """The state that was decoded last, whichever it is: for a source that cannot be asked now."""
     return next((held for path in key.states() if (held := read(path)) is not None), None)
 
 
-def read(path: Path) -> Given | None:
+def read(path: Path) -> SourceData | None:
     """The content of a cache file, mapped; None where the file is missing, damaged or of another format."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,12 +117,12 @@ def read(path: Path) -> Given | None:
                 for name in json.loads(about["splits"])
             }
             classes = tuple(json.loads(about["classes"]))
-            return Given(classes, float(about["scale"]), splits, about["fingerprint"])
+            return SourceData(classes, float(about["scale"]), splits, about["fingerprint"])
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
 
 
-def _write(path: Path, given: Given) -> None:
+def _write(path: Path, given: SourceData) -> None:
     """Write a cache file so that a reader, or a kill at any moment, sees all of it or nothing."""
     tensors = {}
     for name, split in given.splits.items():

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from skipway.data.images.augment import Augmentation, Shape
 
 
-class Order:
+class SampleOrder:
     """For each seed an endless chain of permutations of N samples, with a draw of each augmentation for every sample.
 
     Samples and draws come from generators of their own, so the order is the same with and without augmentations. The

@@ -19,7 +19,7 @@ import torch
 
 from skipway.data import cache
 from skipway.data.guard import check_folder, check_paths, visible
-from skipway.data.splits import Data, Given, Split, fingerprint, hold_out, hold_out_exactly
+from skipway.data.splits import Data, SourceData, Split, fingerprint, hold_out, hold_out_exactly
 
 DIGITS = "digits"
 ALIASES = {
@@ -75,7 +75,7 @@ def load(
     return Data(name, given.classes, given.scale, given.fingerprint, train, held, given.splits["test"], rule)
 
 
-def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, Given]:
+def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, SourceData]:
     """The name of a source as a person would write it, and its content."""
     text = os.fspath(source)
     if text == DIGITS:
@@ -109,7 +109,7 @@ def _with_label(place: str, label: str | None) -> str:
     return f"{place}:label={label}" if label else place
 
 
-def read_digits() -> Given:
+def read_digits() -> SourceData:
     """scikit-learn's 1,797 digits, 8 x 8, values 0 to 16: 1,257 train, 180 validation, 360 test, stratified."""
     from sklearn.datasets import load_digits
 
@@ -125,10 +125,10 @@ def read_digits() -> Given:
         "test": everything.select(test_index),
     }
     classes, scale = tuple(str(name) for name in bunch.target_names), 16.0
-    return Given(classes, scale, splits, fingerprint(classes, scale, splits))
+    return SourceData(classes, scale, splits, fingerprint(classes, scale, splits))
 
 
-def read_folder(folder: Path, label: str | None = None) -> Given:
+def read_folder(folder: Path, label: str | None = None) -> SourceData:
     """Decode a folder that `datasets.load_dataset` understands; `label`: which of several label columns."""
     from skipway.data.images.decode import decode
 
@@ -139,7 +139,7 @@ def read_folder(folder: Path, label: str | None = None) -> Given:
             return decode(dataset, label)
 
 
-def stream_folder(folder: Path, image_size: int, label: str | None = None) -> Given:
+def stream_folder(folder: Path, image_size: int, label: str | None = None) -> SourceData:
     """Find the images of a folder and leave them encoded; `label`: which of several label columns."""
     from skipway.data.images.folder import find_files
     from skipway.data.images.streamed import from_dataset, from_files
@@ -192,7 +192,7 @@ def _folder_key(folder: Path, label: str | None) -> cache.Key:
     return cache.Key(folder.name, _with_label(f"folder {folder}", label), "\n".join(state))
 
 
-def _from_hub(name: str, config: str | None, label: str | None, image_size: int | None) -> Given:
+def _from_hub(name: str, config: str | None, label: str | None, image_size: int | None) -> SourceData:
     """A Hub data set at its present commit; where the Hub cannot be asked, as it was last decoded here."""
     asked = _with_label(f"{name}:{config}" if config else name, label)
     origin = f"hub {asked}"
@@ -225,7 +225,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 def read_hub(
     name: str, config: str | None, commit: str | None, label: str | None = None, image_size: int | None = None
-) -> Given:
+) -> SourceData:
     """A Hub data set at a commit (None: whichever is at hand); `label`: which of several label columns.
 
     Decoded, or with an `image_size` left encoded where `datasets` keeps it.

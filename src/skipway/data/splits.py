@@ -32,7 +32,7 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class SourceData:
     """What a source holds, before anything is held out: this is what the cache keeps."""
 
     classes: tuple[str, ...]

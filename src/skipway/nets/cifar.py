@@ -17,7 +17,7 @@ from torch import nn
 
 from skipway.nets.blocks import (
     ORDERS,
-    Order,
+    BlockOrder,
     activation,
     activations,
     basic_convs,
@@ -27,7 +27,7 @@ from skipway.nets.blocks import (
     make_way,
     start_as_shortcuts,
 )
-from skipway.nets.family import Family, Names, NetName, gate_of, word_of
+from skipway.nets.family import Family, Naming, NetName, gate_of, word_of
 from skipway.nets.stack import SkipNet, named
 from skipway.settings.registry import Spec, UnknownNameError
 from skipway.skip.gate import GATES
@@ -146,7 +146,7 @@ FAMILY = Family(
         "resnet-110",
         "preresnet-164",
     ),
-    names=Names(net_name, parse_name),
+    names=Naming(net_name, parse_name),
     make=cifar_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": max(shape[1:])},
@@ -160,7 +160,7 @@ FAMILY = Family(
 class _Plan:
     """The blocks of one net, without gates and shortcuts."""
 
-    order: Order
+    order: BlockOrder
     bottleneck: bool
     blocks: int  # in each of the three stages
     stem_width: int

@@ -21,14 +21,14 @@ class NetName:
 
 
 @dataclass(frozen=True)
-class Names:
+class Naming:
     """How a family names its nets, both ways."""
 
     name: Callable[..., str]  # (gate's name, depth, **settings) -> the net's name; it may pass settings over
     parse: Callable[[str], NetName | None]  # the reverse; None where a name is not of this family
 
 
-def template(form: str) -> Names:
+def template(form: str) -> Naming:
     """Names of one form, such as ``{gate}-dense-{depth}``; the gate of a name need not exist."""
     pattern = re.compile(form.format(gate="(?P<gate>[a-z0-9-]+)", depth=r"(?P<depth>\d+)"))
 
@@ -39,7 +39,7 @@ def template(form: str) -> Names:
         match = pattern.fullmatch(name)
         return NetName(match["gate"], int(match["depth"])) if match else None
 
-    return Names(name, parse)
+    return Naming(name, parse)
 
 
 def word_of(gate: str) -> str:
@@ -64,7 +64,7 @@ class Family:
     about: str  # one line
     depths: str  # the rule in words
     examples: tuple[str, ...]
-    names: Names
+    names: Naming
     make: Callable[..., SkipNet]
     check_depth: Callable[..., None]  # (depth, those settings it asks for): raises ValueError with the nearest valid
     inputs: Callable[[tuple[int, int, int]], dict[str, int]]  # (channels, height, width) -> arguments of make

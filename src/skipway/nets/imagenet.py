@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from skipway.nets.blocks import conv, start_as_shortcuts
-from skipway.nets.family import Family, Names, NetName, gate_of, word_of
+from skipway.nets.family import Family, Naming, NetName, gate_of, word_of
 from skipway.nets.imagenet_blocks import STAGES, WIDTH, Bodies, ImageBlock, downsample
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet
@@ -189,7 +189,7 @@ FAMILY = Family(
     about="convolutional, four stages of blocks, under torchvision's parameter names: He et al.'s ImageNet nets",
     depths="18 and 34 with basic blocks; 50, 101 and 152 with bottlenecks",
     examples=("plain34", "resnet18", "resnet34", "highway34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"),
-    names=Names(net_name, parse_name),
+    names=Naming(net_name, parse_name),
     make=imagenet_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": min(shape[1:])},

@@ -11,7 +11,7 @@ from torch import nn
 
 from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
-from skipway.runs.fit import Means
+from skipway.runs.fit import Resources
 from skipway.training.machine import memory_bytes
 from skipway.training.memory import plan_segments
 
@@ -47,18 +47,18 @@ def check_width(make: Callable[[int], nn.Module], *, width: int | None, depth: i
         )
 
 
-def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, means: Means) -> str:
+def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, resources: Resources) -> str:
     """A message: what the batch needs, what is free, and the first setting that would fit.
 
     Args:
         net: the net.
         shape: of an image: channels, height, width.
         batch: images of a step in this process.
-        means: what it ran with.
+        resources: what it ran with.
     """
     stored, recomputed = activation_bytes(net, shape)
-    free = _free(torch.device(means.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
-    now = (means.accumulate, means.asked.recompute)
+    free = _free(torch.device(resources.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
+    now = (resources.accumulate, resources.asked.recompute)
     needs = _per_step(stored, recomputed, batch, *now)
     told = f"out of memory: a batch of {batch} images keeps about {needs / _GIB:.2f} GiB for its backward pass"
     counts = [2**power for power in range(batch.bit_length())]

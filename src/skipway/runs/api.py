@@ -8,9 +8,9 @@ from dataclasses import replace
 from skipway.rundir.run import Run
 from skipway.runs.config import TrainConfig
 from skipway.runs.defaults import default_config
-from skipway.runs.run import run_training, usual_means
+from skipway.runs.run import make_resources, run_training
 from skipway.training.recipe import RECIPES, Recipe
-from skipway.training.team import team
+from skipway.training.world import world
 
 _DEFAULT = TrainConfig()
 
@@ -71,5 +71,5 @@ def fit(
         image_size=image_size,
         recipe=chosen,
     )
-    means = usual_means(device=device, memory=memory, precision=precision, accumulate=accumulate, team=team())
-    return run_training(config, out, means=means)
+    resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())
+    return run_training(config, out, resources=resources)

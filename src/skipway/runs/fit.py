@@ -26,7 +26,7 @@ from skipway.training.loop import Curves, Hook, Row, affordable_samples, curve_p
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, stack
 from skipway.training.saving import Saver
-from skipway.training.team import ALONE, Team
+from skipway.training.world import ALONE, World
 
 # The final training loss is measured on so many samples of the training split: the fewest after a short training, since
 # to go over more would take longer than to train.
@@ -34,7 +34,7 @@ _FEWEST_TRAIN_SAMPLES, _MOST_TRAIN_SAMPLES = 2_000, 10_000
 
 
 @dataclass(frozen=True)
-class Means:
+class Resources:
     """What a training is given to run with. None of it decides its numbers, but for the order of sums.
 
     Of nets with batch norm the exception: their statistics are those of one process, and of one part of a batch.
@@ -43,7 +43,7 @@ class Means:
     device: str = "cpu"
     asked: Execution = field(default_factory=Execution)  # recomputing and bfloat16 as asked for; the rest is chosen
     accumulate: int = 1  # parts of a batch that pass one after another
-    team: Team = ALONE
+    world: World = ALONE
     checkpoints: Checkpoints | None = None  # where the state is saved, and found again
     seconds_between_checkpoints: float | None = None
 
@@ -61,14 +61,14 @@ class Fit:
     classes: int
 
 
-def fit_nets(
+def train_nets(
     nets: Sequence[SkipNet],
     data: Data,
     recipe: Recipe,
     *,
     seeds: Sequence[int],
     rates: Sequence[float],
-    means: Means,
+    resources: Resources,
     hooks: Sequence[Hook] = (),
 ) -> Fit:
     """Train nets of one architecture together, or one alone, from where the last checkpoint stands.
@@ -79,15 +79,15 @@ def fit_nets(
         recipe: all of it but its learning rates.
         seeds: of each net: the order of its data, and what else is random in its training.
         rates: of each net: its learning rate at the schedule's height.
-        means: what it runs with.
+        resources: what it runs with.
         hooks: beside those that every training has; their states are saved, too.
     """
-    device, team = torch.device(means.device), means.team
+    device, world = torch.device(resources.device), resources.world
     clock = Clock()
     preprocess = Preprocess.fit(data, cast(Kind, recipe.preprocess))
     net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
     steps = recipe.total_steps(len(data.train))
-    execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size, asked=means.asked)
+    execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size, asked=resources.asked)
     prepare(net.net, execution, block_costs(nets[0], data.shape) if execution.recompute else ())
     probe = SignalProbe(data.train, preprocess, net, device)
     stream = BatchStream(
@@ -97,15 +97,15 @@ def fit_nets(
         seeds=seeds,
         augment=make_augmentations(recipe.augment),
         device=device,
-        part=Part(team.index, team.count),
+        part=Part(world.rank, world.size),
         scale=data.scale,
         num_classes=data.num_classes,
     )
     points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
     watched = evenly(data.validation, samples)
-    savers = [Saver(means.checkpoints, means.seconds_between_checkpoints)] if means.checkpoints else []
+    savers = [Saver(resources.checkpoints, resources.seconds_between_checkpoints)] if resources.checkpoints else []
     with torch.random.fork_rng(), drawn_alike(seeds[0]), compiling(execution):
-        torch.manual_seed(_seed_of_draws(seeds[0], team.index))  # nets that draw are trained singly
+        torch.manual_seed(_seed_of_draws(seeds[0], world.rank))  # nets that draw are trained singly
         curves = train(
             net,
             stream,
@@ -113,16 +113,16 @@ def fit_nets(
             rates=rates,
             steps=steps,
             epoch_steps=len(data.train) / recipe.batch_size,
-            validate=lambda replicas: evaluate(replicas, watched, preprocess, device=device, team=team),
+            validate=lambda replicas: evaluate(replicas, watched, preprocess, device=device, world=world),
             intervals=points,
             hooks=[clock, probe, *hooks, *savers],
-            accumulate=means.accumulate,
-            team=team,
+            accumulate=resources.accumulate,
+            world=world,
             precision=lambda: precision(execution, device),
-            saved=means.checkpoints.load() if means.checkpoints else None,
+            saved=resources.checkpoints.load() if resources.checkpoints else None,
         )
     stream.close()
-    finals = _final_metrics(net, data, preprocess, means, affordable_samples(steps, recipe.batch_size))
+    finals = _final_metrics(net, data, preprocess, resources, affordable_samples(steps, recipe.batch_size))
     share = {"steps": curves.steps, "seconds": clock.seconds / len(nets)}
     for index, member in enumerate(nets):
         net.fill(index, member)
@@ -131,9 +131,9 @@ def fit_nets(
     return Fit(nets, curves, probe.rows, metrics, preprocess, execution, data.num_classes)
 
 
-def scores_on(net: Replicas, split: Split, preprocess: Preprocess, means: Means, name: str) -> list[Row]:
+def scores_on(net: Replicas, split: Split, preprocess: Preprocess, resources: Resources, name: str) -> list[Row]:
     """Each net's loss and error on a split, as run.json names them."""
-    scores = evaluate(net, split, preprocess, device=means.device, team=means.team)
+    scores = evaluate(net, split, preprocess, device=resources.device, world=resources.world)
     pairs = zip(scores.loss.tolist(), scores.error.tolist(), strict=True)
     return [{f"{name}_loss": loss, f"{name}_error": error} for loss, error in pairs]
 
@@ -157,16 +157,18 @@ def describe(net: SkipNet, shape: tuple[int, int, int]) -> dict[str, Any]:
     return {**net.architecture, **counts}
 
 
-def _final_metrics(net: Replicas, data: Data, preprocess: Preprocess, means: Means, affordable: int) -> list[Row]:
+def _final_metrics(
+    net: Replicas, data: Data, preprocess: Preprocess, resources: Resources, affordable: int
+) -> list[Row]:
     """Of the final weights: on the training split (a fixed part of a large one) and on the validation split."""
     part = evenly(data.train, min(_MOST_TRAIN_SAMPLES, max(_FEWEST_TRAIN_SAMPLES, affordable)))
-    trained = scores_on(net, part, preprocess, means, "train")
-    validated = scores_on(net, data.validation, preprocess, means, "validation")
+    trained = scores_on(net, part, preprocess, resources, "train")
+    validated = scores_on(net, data.validation, preprocess, resources, "validation")
     return [{**a, **b, "train_samples": len(part)} for a, b in zip(trained, validated, strict=True)]
 
 
 def _seed_of_draws(seed: int, member: int) -> int:
-    """The seed of dropout: every member of a team draws for other samples."""
+    """The seed of dropout: every process draws for other samples."""
     if member == 0:
         return seed
     return int.from_bytes(hashlib.sha256(f"draws of {seed} in process {member}".encode()).digest()[:4], "big")

@@ -25,7 +25,7 @@ from skipway.skip.gate import canonical as canonical_gate
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedRun:
     """All that is known before a training begins."""
 
     config: TrainConfig  # in canonical form
@@ -47,7 +47,7 @@ class Plan:
         return {"gate": gate, "depth": said.depth, "learning_rate": self.config.learning_rate, "seed": self.config.seed}
 
 
-def plan(config: TrainConfig, *, bfloat16: bool = False) -> Plan:
+def plan_run(config: TrainConfig, *, bfloat16: bool = False) -> PlannedRun:
     """Check a config, load its data, build its net.
 
     Args:
@@ -72,7 +72,7 @@ def plan(config: TrainConfig, *, bfloat16: bool = False) -> Plan:
     check_width(lambda width: _build(replace(config, width=width), data), width=config.width, depth=_depth(config))
     net = _build(config, data)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
-    return Plan(config, data, net, _identity(config, data, bfloat16), notes)
+    return PlannedRun(config, data, net, _identity(config, data, bfloat16), notes)
 
 
 def checked(config: TrainConfig) -> TrainConfig:

@@ -23,8 +23,8 @@ from skipway.runs.advice import what_would_fit
 from skipway.runs.computed import computed
 from skipway.runs.config import TrainConfig
 from skipway.runs.failure import told
-from skipway.runs.fit import Fit, Means, describe, fit_nets, scores_on, status
-from skipway.runs.plan import Plan, plan
+from skipway.runs.fit import Fit, Resources, describe, scores_on, status, train_nets
+from skipway.runs.plan import PlannedRun, plan_run
 from skipway.settings.registry import UnknownNameError
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -32,7 +32,7 @@ from skipway.training.loop import Hook, Row
 from skipway.training.machine import cores, environment, machine, usable_device
 from skipway.training.replicas import Single
 from skipway.training.saving import Stopped, stopping_tidily
-from skipway.training.team import ALONE, Team
+from skipway.training.world import ALONE, World
 
 MEMORY, PRECISION = ("store", "recompute"), ("float32", "bfloat16")
 
@@ -41,7 +41,7 @@ def run_training(
     config: TrainConfig,
     out: str | os.PathLike[str] | None = None,
     *,
-    means: Means | None = None,
+    resources: Resources | None = None,
     command: str | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Run:
@@ -53,7 +53,7 @@ def run_training(
     Args:
         config: what to train.
         out: the run's directory; None is ``runs/<id>``.
-        means: device, processes, memory; its checkpoints are this run's own.
+        resources: device, processes, memory; its checkpoints are this run's own.
         command: the shell command that asked for it.
         hooks: are told how it goes on.
 
@@ -63,31 +63,33 @@ def run_training(
         Stopped: after a signal, once the state is saved.
         MemoryError: if it does not fit; the message says what would.
     """
-    means = means or Means()
-    planned = plan(config, bfloat16=means.asked.bfloat16)
+    resources = resources or Resources()
+    planned = plan_run(config, bfloat16=resources.asked.bfloat16)
     folder = Path(out) if out is not None else Path("runs") / planned.id
     refuse_links(folder)
     if _is_finished(_found(folder, planned)) and not (folder / CHECKPOINT).exists():
         return Run(folder)
-    with _sole_writer(folder, means.team):
-        _run(planned, folder, means, command, hooks)
+    with _sole_writer(folder, resources.world):
+        _run(planned, folder, resources, command, hooks)
     return Run(folder)
 
 
-def _run(planned: Plan, folder: Path, means: Means, command: str | None, hooks: Sequence[Hook]) -> None:
+def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str | None, hooks: Sequence[Hook]) -> None:
     before = _found(folder, planned)
     checkpoints = Checkpoints(folder / CHECKPOINT, (planned.id,))
     if _is_finished(before):
         checkpoints.clear()
         return
-    means = _as_before(replace(means, checkpoints=checkpoints), before)
-    threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(means))))
-    record = _Record(folder, planned, means, threads, command, before.get("started"))
+    resources = _as_before(replace(resources, checkpoints=checkpoints), before)
+    threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(resources))))
+    record = _Record(folder, planned, resources, threads, command, before.get("started"))
     record.write("running")
     try:
         with machine(threads), stopping_tidily():
-            fit = _fit(planned, means, [record, *hooks])
-            tested = scores_on(Single(planned.net.to(means.device)), planned.data.test, fit.preprocess, means, "test")
+            fit = _fit(planned, resources, [record, *hooks])
+            tested = scores_on(
+                Single(planned.net.to(resources.device)), planned.data.test, fit.preprocess, resources, "test"
+            )
     except (Stopped, KeyboardInterrupt):
         record.write("interrupted")
         raise
@@ -97,24 +99,24 @@ def _run(planned: Plan, folder: Path, means: Means, command: str | None, hooks: 
     record.finish(fit, tested[0])
 
 
-def usual_means(
+def make_resources(
     *,
     device: str = "auto",
     memory: str = "store",
     precision: str = "float32",
     accumulate: int = 1,
     save_every: float | None = None,
-    team: Team = ALONE,
-) -> Means:
+    world: World = ALONE,
+) -> Resources:
     """What a training runs with, from words.
 
     Args:
-        device: "auto", "cpu", "cuda" or another of torch's; of a team, each process has its own.
+        device: "auto", "cpu", "cuda" or another of torch's; of several processes, each has its own.
         memory: "store" or "recompute".
         precision: "float32" or "bfloat16".
         accumulate: parts of a batch that pass one after another.
         save_every: seconds between two checkpoints.
-        team: the processes that share every batch.
+        world: the processes that share every batch.
 
     Raises:
         ValueError: if one is not valid; the message says what is.
@@ -126,11 +128,11 @@ def usual_means(
         raise ValueError(f"accumulate is a number of parts, 1 or more; it is {accumulate}.")
     if save_every is not None and not 0 <= save_every < math.inf:
         raise ValueError(f"save_every is a number of seconds, 0 or more; it is {save_every}.")
-    return Means(
-        device=team.device or usable_device(device),
+    return Resources(
+        device=world.device or usable_device(device),
         asked=Execution(recompute=memory == "recompute", bfloat16=precision == "bfloat16"),
         accumulate=accumulate,
-        team=team,
+        world=world,
         seconds_between_checkpoints=save_every,
     )
 
@@ -154,36 +156,36 @@ def resume_precision(folder: Path) -> str:
     return PRECISION[Run(folder).info().get("choices", {}).get("bfloat16", False)]
 
 
-def _fit(planned: Plan, means: Means, hooks: Sequence[Hook]) -> Fit:
+def _fit(planned: PlannedRun, resources: Resources, hooks: Sequence[Hook]) -> Fit:
     recipe, config = planned.config.recipe, planned.config
     try:
-        return fit_nets(
+        return train_nets(
             *([planned.net], planned.data, recipe),
             seeds=[config.seed],
             rates=[config.learning_rate],
-            means=means,
+            resources=resources,
             hooks=hooks,
         )
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        share = recipe.batch_size // means.team.count
-        raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, means)) from error
+        share = recipe.batch_size // resources.world.size
+        raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, resources)) from error
 
 
 @contextmanager
-def _sole_writer(folder: Path, team: Team) -> Iterator[None]:
-    """Nobody else trains in this folder; process 0 of a team holds the lock, and all hear whether it got it."""
+def _sole_writer(folder: Path, world: World) -> Iterator[None]:
+    """Nobody else trains in this folder; process 0 holds the lock, and all hear whether it got it."""
     remedy = "wait for it, or give this one a directory of its own with --out."
     with ExitStack() as held:
         told = None
-        if team.index == 0:
+        if world.rank == 0:
             try:
                 held.enter_context(locked(folder / LOCK, f"{{holder}} is training in {folder}: {remedy}"))
                 clear_sides(folder)
             except BusyError as error:
                 told = str(error)
-        if told := team.gather(told)[0]:
+        if told := world.gather(told)[0]:
             raise BusyError(told)
         yield
 
@@ -192,7 +194,7 @@ def _is_finished(info: Json) -> bool:
     return info.get("status") in FINISHED
 
 
-def _found(folder: Path, planned: Plan) -> Json:
+def _found(folder: Path, planned: PlannedRun) -> Json:
     """What the directory says of this training; empty where it is not begun."""
     if not os.path.lexists(folder / RUN):
         if os.path.lexists(folder / WEIGHTS):  # they are written last but run.json, which was there before
@@ -207,42 +209,48 @@ def _found(folder: Path, planned: Plan) -> Json:
     return info
 
 
-def _as_before(means: Means, before: Json) -> Means:
+def _as_before(resources: Resources, before: Json) -> Resources:
     """The choices that a training was begun with decide its last bits: they are taken over."""
     choices = before.get("choices")
     if not choices:
-        return means
+        return resources
     asked = Execution(recompute=choices["recompute"], bfloat16=choices["bfloat16"])
-    return replace(means, asked=asked, accumulate=choices["accumulate"])
+    return replace(resources, asked=asked, accumulate=choices["accumulate"])
 
 
-def _processes_here(means: Means) -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if means.team.count > 1 else 1
+def _processes_here(resources: Resources) -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if resources.world.size > 1 else 1
 
 
 class _Record(Hook):
-    """run.json through the run's life, and its curve as far as it is; only process 0 of a team writes."""
+    """run.json through the run's life, and its curve as far as it is; of several processes, only number 0 writes."""
 
     def __init__(
-        self, folder: Path, planned: Plan, means: Means, threads: int, command: str | None, started: str | None
+        self,
+        folder: Path,
+        planned: PlannedRun,
+        resources: Resources,
+        threads: int,
+        command: str | None,
+        started: str | None,
     ) -> None:
-        self._folder, self._plan, self._means, self._rows = folder, planned, means, list[Row]()
-        self._writes = means.team.index == 0
+        self._folder, self._plan, self._resources, self._rows = folder, planned, resources, list[Row]()
+        self._writes = resources.world.rank == 0
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
             "net": describe(planned.net, planned.data.shape),
             "identity": planned.identity,
             "config": planned.config.to_dict(),
-            "environment": environment(means.device),
+            "environment": environment(resources.device),
             "started": started or _now(),
         }
         self._choices: Json = {
-            "device": means.device,
+            "device": resources.device,
             "threads": threads,
-            "processes": means.team.count,
-            "accumulate": means.accumulate,
-            **means.asked.to_dict(),
+            "processes": resources.world.size,
+            "accumulate": resources.accumulate,
+            **resources.asked.to_dict(),
         }
 
     def write(self, status: str, reason: str | None = None) -> None:
@@ -259,19 +267,19 @@ class _Record(Hook):
             return
         self._choices.update(fit.execution.to_dict())
         outcome, reason = status(fit, 0)
-        means = self._means
+        resources = self._resources
         way = computed(
-            means.device,
+            resources.device,
             self._choices["threads"],
             fit.execution,
-            processes=means.team.count,
-            accumulate=means.accumulate,
+            processes=resources.world.size,
+            accumulate=resources.accumulate,
         )
         about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
         weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
         write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
-        assert self._means.checkpoints is not None
-        self._means.checkpoints.clear()
+        assert self._resources.checkpoints is not None
+        self._resources.checkpoints.clear()
 
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
         self._rows.append(rows[0])

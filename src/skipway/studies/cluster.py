@@ -1,4 +1,4 @@
-"""A Ray cluster as the crew of a study: a task a stack, on whichever machine has room; results come back as content.
+"""A Ray cluster as the executor of a study: a task a stack, on whichever machine has room; its content comes back.
 
 No folder is shared: the process that asked commits what comes back. Data is named by the config, and each machine loads
 it for itself.
@@ -18,7 +18,7 @@ from typing import Any
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.runs.failure import told
-from skipway.studies.crew import Reports
+from skipway.studies.executor import Reports
 from skipway.studies.worker import Task, commit, compute
 from skipway.training.machine import keep_memory
 
@@ -54,7 +54,7 @@ class Cluster:
         return max(1, int(resources.get("CPU" if device == "cpu" else "GPU", 1)))
 
     def run(self, tasks: Sequence[Task], study: Study, reports: Reports) -> None:
-        """Train all tasks; those of a machine that is lost are tried again on another. See `Crew`."""
+        """Train all tasks; those of a machine that is lost are tried again on another. See `Executor`."""
         remote = self._ray.remote(_compute)
         pending = {
             remote.options(

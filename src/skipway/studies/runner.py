@@ -26,7 +26,7 @@ from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
-from skipway.studies.crew import Crew, LocalCrew, Reports
+from skipway.studies.executor import Executor, LocalExecutor, Reports
 from skipway.studies.grid import Cell, CellStack, checked, definitions_of, identity, stacks_of
 from skipway.studies.worker import Task, study_data
 from skipway.training.checkpoint import Checkpoints
@@ -37,7 +37,7 @@ _MEMORY = ("store", "recompute")
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
-class Watch:
+class StudyObserver:
     """What wants to know how a study goes on; every method does nothing unless a subclass says otherwise."""
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
@@ -70,7 +70,7 @@ class _Plan:
     device: str
     recompute: bool
     definitions: bytes
-    crew: Crew
+    executor: Executor
 
     @property
     def ids(self) -> dict[Cell, str]:
@@ -88,7 +88,7 @@ def run_study(
     memory: str = "store",
     ray: str | None = None,
     command: str | None = None,
-    watch: Watch | None = None,
+    observer: StudyObserver | None = None,
 ) -> Study:
     """Run a study, or go on with it: cells that are finished in its directory are not computed again.
 
@@ -102,24 +102,24 @@ def run_study(
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         command: the shell command that asked for it, for the report.
-        watch: is told how it goes on.
+        observer: is told how it goes on.
 
     Raises:
         ValueError: if the config or the data is not valid.
         BusyError: if another process is running this study.
     """
     config = checked(config)
-    watch = watch or Watch()
+    observer = observer or StudyObserver()
     study = Study(Path(out) if out is not None else default_out(config))
     refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
         plan = _plan(study, config, workers, device, memory, joined)
-        _run(plan, command, watch)
+        _run(plan, command, observer)
     return study
 
 
-def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
+def _run(plan: _Plan, command: str | None, observer: StudyObserver) -> None:
     study = plan.study
     with _locked(study):
         study.recover()
@@ -128,26 +128,26 @@ def _run(plan: _Plan, command: str | None, watch: Watch) -> None:
                 read_run(study.run(own))
         stacks = [part for stack in plan.stacks for part in _parts(study, stack)]
         missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
-        watch.on_plan(study, plan.config, plan.data, stacks, plan.workers)
+        observer.on_plan(study, plan.config, plan.data, stacks, plan.workers)
         for stack in stacks:
             if stack not in missing:
                 Checkpoints(study.checkpoint_path(stack.name), stack.ids).clear()
-                watch.on_stack(stack)
+                observer.on_stack(stack)
         record = _Record(plan, command)
         record.write("running", {})
         failures: dict[str, str] = {}
         try:
-            _execute(plan, missing, failures, watch)
+            _execute(plan, missing, failures, observer)
         except SystemExit:  # a machine that is taken away gives no time to choose and score
             record.write("interrupted", failures)
             raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.write("interrupted", failures)
-            record.settle(failures, watch)
+            record.settle(failures, observer)
             raise
-        record.settle(failures, watch)
-        watch.on_end(study)
+        record.settle(failures, observer)
+        observer.on_end(study)
 
 
 def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
@@ -207,12 +207,12 @@ class _Record:
         content = {"status": status, "chosen": list(chosen), "failures": dict(failures)}
         self._plan.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
 
-    def settle(self, failures: Mapping[str, str], watch: Watch) -> None:
+    def settle(self, failures: Mapping[str, str], observer: StudyObserver) -> None:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
         plan = self._plan
         chosen = choose(plan.study, plan.ids)
         try:
-            score_on_test(plan.study, plan.ids, chosen, plan.data, watch.on_scoring, device=plan.device)
+            score_on_test(plan.study, plan.ids, chosen, plan.data, observer.on_scoring, device=plan.device)
         except DamagedError:
             self.write("failed", failures, chosen)
             raise
@@ -238,17 +238,17 @@ def _plan(
     stacks = tuple(stacks_of(config, data, torch.device(device)))
     for sentence in most_workers(cores()).problems("workers", workers):
         raise ValueError(sentence)
-    crew: Crew
+    executor: Executor
     if joined:
-        workers, threads, crew = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined
+        workers, threads, executor = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined
     else:
         workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
-        threads, crew = max(1, cores() // workers), LocalCrew(workers)
+        threads, executor = max(1, cores() // workers), LocalExecutor(workers)
     own = packed(found for gate in config.gates for found in definitions_of(config, gate))
-    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", own, crew)
+    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", own, executor)
 
 
-def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], watch: Watch) -> None:
+def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], observer: StudyObserver) -> None:
     """Train the missing stacks, the longest first, so that the last ones end together."""
     if not missing:
         return
@@ -264,26 +264,26 @@ def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str]
         )
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
-    plan.crew.run(tasks, plan.study, _Reports(plan.study, failures, watch))
+    plan.executor.run(tasks, plan.study, _Reports(plan.study, failures, observer))
 
 
 @dataclass(frozen=True)
 class _Reports(Reports):
-    """What a crew tells, handed on to the record and to whoever watches."""
+    """What an executor tells, handed on to the record and to whoever watches."""
 
     study: Study
     failures: dict[str, str]
-    watch: Watch
+    observer: StudyObserver
 
     def done(self, task: Task) -> None:
-        self.watch.on_stack(task.stack)
+        self.observer.on_stack(task.stack)
 
     def failed(self, task: Task, reason: str) -> None:
         self.failures.update(dict.fromkeys(task.stack.ids, reason))
-        self.watch.on_failure(task.stack, reason)
+        self.observer.on_failure(task.stack, reason)
 
     def waiting(self, tasks: Sequence[Task]) -> None:
-        self.watch.on_progress(_fractions(self.study, [task.stack for task in tasks]))
+        self.observer.on_progress(_fractions(self.study, [task.stack for task in tasks]))
 
 
 def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from skipway.rundir.study import Study
 from skipway.runs.computed import computed
 from skipway.runs.definitions import learn
 from skipway.runs.failure import told
-from skipway.runs.fit import Means, describe, fit_nets, status
+from skipway.runs.fit import Resources, describe, status, train_nets
 from skipway.runs.identity import of_data
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, build_cell
@@ -97,13 +97,13 @@ def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -
         raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
     nets = [build_cell(cell, config, data) for cell in cells]
     net = describe(nets[0], data.shape)
-    fit = fit_nets(
+    fit = train_nets(
         nets,
         data,
         config.recipe,
         seeds=[cell.seed for cell in cells],
         rates=[cell.learning_rate for cell in cells],
-        means=Means(device=task.device, asked=task.asked, checkpoints=checkpoints),
+        resources=Resources(device=task.device, asked=task.asked, checkpoints=checkpoints),
         hooks=hooks,
     )
     choices = {"stack": list(task.stack.ids), "device": task.device, "threads": task.threads, **fit.execution.to_dict()}

@@ -14,7 +14,7 @@ from skipway.data.part import Part
 from skipway.data.splits import Split
 from skipway.skip.eager import eager
 from skipway.training.replicas import Replicas
-from skipway.training.team import ALONE, Team
+from skipway.training.world import ALONE, World
 
 
 class Scores(NamedTuple):
@@ -53,22 +53,22 @@ def evaluate(
     *,
     batch_size: int = 512,
     device: str | torch.device = "cpu",
-    team: Team = ALONE,
+    world: World = ALONE,
 ) -> Scores:
     """Score every replica on every sample of a split, in evaluation mode; the mode is put back after.
 
-    Each process of a team goes over its own part of the split; together they count every sample once.
+    Each of several processes goes over its own part of the split; together they count every sample once.
     """
     was_training = net.training
-    team.share_buffers(net)
+    world.share_buffers(net)
     net.eval()
     loss = torch.zeros(net.count, dtype=torch.float64, device=device)
     wrong = torch.zeros(net.count, dtype=torch.float64, device=device)
     with eager():  # to compile the evaluation too would take longer than it saves
-        for x, y in batches(split, preprocess, batch_size, device=device, part=Part(team.index, team.count)):
+        for x, y in batches(split, preprocess, batch_size, device=device, part=Part(world.rank, world.size)):
             scores = net(x.expand(net.count, *x.shape))
             labels = y.expand(net.count, len(y))
             loss += cross_entropy(scores, labels).double() * len(y)
             wrong += (scores.argmax(-1) != labels).double().sum(1)
     net.train(was_training)
-    return Scores(team.sum(loss) / len(split), team.sum(wrong) / len(split))
+    return Scores(world.sum(loss) / len(split), world.sum(wrong) / len(split))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipway.data.splits import Given, Split, fingerprint
+from skipway.data.splits import SourceData, Split, fingerprint
 
 SCALE = 255.0
 _CHUNK = 256  # rows that one task of the pool decodes
@@ -43,7 +43,7 @@ class Size(NamedTuple):
     where: str
 
 
-def decode(dataset: Mapping[str, Any], label: str | None = None) -> Given:
+def decode(dataset: Mapping[str, Any], label: str | None = None) -> SourceData:
     """Decode and check all splits of a dataset.
 
     Args:
@@ -66,7 +66,7 @@ def decode(dataset: Mapping[str, Any], label: str | None = None) -> Given:
     images = {name: _images(dataset[source], columns, source, size) for name, source in chosen.items()}
     channels = max(tensor.shape[1] for tensor in images.values())
     splits = {name: Split(images[name].expand(-1, channels, -1, -1).contiguous(), labels[name]) for name in chosen}
-    return Given(columns.classes, SCALE, splits, fingerprint(columns.classes, SCALE, splits))
+    return SourceData(columns.classes, SCALE, splits, fingerprint(columns.classes, SCALE, splits))
 
 
 def choose_splits(found: Iterable[str]) -> dict[str, str]:

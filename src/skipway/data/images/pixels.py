@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skipway.data.images.encoded import Encoded, Job
 from skipway.data.images.workers import decoded
-from skipway.data.order import Order
+from skipway.data.order import SampleOrder
 
 
 class Pixels(Protocol):
@@ -86,17 +86,17 @@ class Streamed:
     def close(self) -> None:
         self._batches.close()
 
-    def _order(self) -> Order:
+    def _order(self) -> SampleOrder:
         _, channels, height, width = self._images.shape
-        return Order(len(self._images), (channels, height, width), self._seeds)
+        return SampleOrder(len(self._images), (channels, height, width), self._seeds)
 
-    def _begin(self, order: Order) -> None:
+    def _begin(self, order: SampleOrder) -> None:
         """From where an order stands; no process is started before the first batch is taken."""
         jobs = _jobs(order, self._seeds, self._batch_size, self._share)
         self._batches = decoded(self._images, jobs, device=self._device, workers=self._workers)
 
 
-def _jobs(order: Order, seeds: Sequence[int], batch_size: int, share: slice) -> Iterator[list[Job]]:
+def _jobs(order: SampleOrder, seeds: Sequence[int], batch_size: int, share: slice) -> Iterator[list[Job]]:
     """A share of every batch of an order, all seeds' one after the other."""
     while True:
         ordinals = range(order.taken, order.taken + batch_size)[share]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skipway.data.images.encoded import Encoded
 from skipway.data.images.folder import Files
-from skipway.data.splits import Given, Split
+from skipway.data.splits import SourceData, Split
 
 SCALE = 255.0
 
@@ -36,7 +36,7 @@ class Rows:
         return content_of(self.dataset[row][self.column], f"{self.split} row {row}")
 
 
-def from_files(found: Mapping[str, Files], size: int) -> Given:
+def from_files(found: Mapping[str, Files], size: int) -> SourceData:
     """Splits of image files.
 
     Args:
@@ -54,10 +54,10 @@ def from_files(found: Mapping[str, Files], size: int) -> Given:
     check_classes(labels, chosen, classes)
     splits = {name: _split(found[role], labels[name], size) for name, role in chosen.items()}
     known = {name: (found[role].names.bytes.numpy(), found[role].sizes.numpy()) for name, role in chosen.items()}
-    return Given(classes, SCALE, splits, _fingerprint(classes, size, splits, known))
+    return SourceData(classes, SCALE, splits, _fingerprint(classes, size, splits, known))
 
 
-def from_dataset(dataset: Mapping[str, Any], size: int, label: str | None = None) -> Given:
+def from_dataset(dataset: Mapping[str, Any], size: int, label: str | None = None) -> SourceData:
     """Splits of the rows of a `datasets.DatasetDict`; `label`: which of several columns of class labels.
 
     Raises:
@@ -84,7 +84,7 @@ def from_dataset(dataset: Mapping[str, Any], size: int, label: str | None = None
     }
     splits = {name: _split(store, labels[name], size) for name, store in stores.items()}
     known = {name: _names_and_sizes(store) for name, store in stores.items()}
-    return Given(columns.classes, SCALE, splits, _fingerprint(columns.classes, size, splits, known))
+    return SourceData(columns.classes, SCALE, splits, _fingerprint(columns.classes, size, splits, known))
 
 
 def _split(store: Files | Rows, labels: Tensor, size: int) -> Split:

@@ -22,7 +22,7 @@ _ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's f
 
 
 class Reports(Protocol):
-    """What a crew tells while it works."""
+    """What an executor tells while it works."""
 
     def done(self, task: Task) -> None:
         """A task's runs are on disk."""
@@ -34,14 +34,14 @@ class Reports(Protocol):
         """These tasks are not done yet. Called several times a second."""
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Whoever can train stacks."""
 
     def run(self, tasks: Sequence[Task], study: Study, reports: Reports) -> None:
         """Train all tasks, in about their order, and commit their runs to the study."""
 
 
-class LocalCrew:
+class LocalExecutor:
     """Worker processes of this machine, which write into the study's directory themselves.
 
     Args:

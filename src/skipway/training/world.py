@@ -22,24 +22,24 @@ from torch import Tensor, nn
 from skipway.skip.gate import Gate
 
 
-class Team:
+class World:
     """One process alone.
 
     Attributes:
-        index: this process's place, from 0; process 0 writes files and speaks.
-        count: how many there are.
-        device: this process's own, where the team gives each one.
+        rank: this process's place, from 0; process 0 writes files and speaks.
+        size: how many there are.
+        device: this process's own, where each has one.
     """
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    size: int = 1
     device: str | None = None
 
     def leave(self) -> None:
         """End together."""
 
     def wrap(self, net: nn.Module) -> nn.Module:
-        """The net as it runs in training: with gradients averaged over the team."""
+        """The net as it runs in training: with gradients averaged over all processes."""
         return net
 
     def no_sync(self, net: nn.Module, apply: bool) -> AbstractContextManager[None]:
@@ -47,11 +47,11 @@ class Team:
         return nullcontext()
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the team, in every process."""
+        """The sum over all processes, in every process."""
         return values.clone()
 
     def max(self, values: Tensor) -> Tensor:
-        """The largest over the team, in every process."""
+        """The largest over all processes, in every process."""
         return values.clone()
 
     def share_buffers(self, net: nn.Module) -> None:
@@ -62,13 +62,13 @@ class Team:
         return [value]
 
 
-ALONE = Team()
+ALONE = World()
 
 
-class Torchrun(Team):
+class Torchrun(World):
     """One process of several that torchrun started, joined by Accelerate.
 
-    Batch norms count the batch of their own process; process 0's running statistics are the team's. Random gates let
+    Batch norms count the batch of their own process; process 0's running statistics are those of all. Random gates let
     the same blocks through in all processes (`skipway.skip.draws.drawn_alike`).
     """
 
@@ -76,7 +76,7 @@ class Torchrun(Team):
         from accelerate import Accelerator
 
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        self.index, self.count = self._accelerator.process_index, self._accelerator.num_processes
+        self.rank, self.size = self._accelerator.process_index, self._accelerator.num_processes
         self.device = str(self._accelerator.device)
 
     def leave(self) -> None:
@@ -114,17 +114,17 @@ class Torchrun(Team):
             dist.broadcast(buffer, 0)
 
     def gather(self, value: Any) -> list[Any]:
-        values: list[Any] = [None] * self.count
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
 
 def is_of_another(error: RuntimeError) -> bool:
-    """Whether an error says that a process of the team has ended, and not what went wrong in this one."""
+    """Whether an error says that another process has ended, and not what went wrong in this one."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 @cache
-def team() -> Team:
-    """The team that this process was started in: torchrun says so in its environment."""
+def world() -> World:
+    """The processes among which this one was started in: torchrun says so in its environment."""
     return Torchrun() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ALONE
