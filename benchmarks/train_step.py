@@ -29,11 +29,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipway.anatomy.cost import cost
 from skipway.data.batches import BatchStream
 from skipway.data.images.augment import make_augmentations
 from skipway.data.images.preprocess import Preprocess
 from skipway.data.splits import Data, Split
-from skipway.nets.cost import cost
 from skipway.nets.registry import build
 from skipway.studies.process import start_worker
 from skipway.training.evaluate import Scores

@@ -18,6 +18,7 @@ LEVELS = {
     "settings": 0,
     "rundir": 0,
     "skip": 1,
+    "anatomy": 2,
     "nets": 2,
     "data": 2,
     "surgery": 3,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from skipway.nets.cost import BlockCost, block_costs, cost
+from skipway.anatomy.cost import BlockCost, block_costs, cost
 from skipway.nets.registry import build
 from skipway.training.evaluate import cross_entropy
 from skipway.training.memory import Segmented, plan_segments, segment

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from skipway.nets.cost import block_costs, cost
+from skipway.anatomy.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
 from skipway.runs.fit import Resources
 from skipway.training.machine import memory_bytes

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import torch
 
+from skipway.anatomy.cost import block_costs, cost
 from skipway.data.batches import BatchStream
 from skipway.data.images.augment import make_augmentations
 from skipway.data.images.preprocess import Kind, Preprocess
 from skipway.data.part import Part
 from skipway.data.splits import Data, Split
-from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
 from skipway.runs.divergence import divergence
 from skipway.runs.hooks import Clock, SignalProbe, evenly
