@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from skipway.anatomy.cost import BlockCost, cost
-from skipway.nets.stack import SkipNet
+from skipway.anatomy.rows import rows_of
 from skipway.skip.gate import Gate
 from skipway.training.memory import segment
 
@@ -49,14 +49,12 @@ class Execution:
         return asdict(self)
 
 
-def choose_execution(
-    net: nn.Module, shape: tuple[int, int, int], *, images: int, asked: Execution | None = None
-) -> Execution:
+def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execution | None = None) -> Execution:
     """Choose for a net that is about to be trained.
 
     Args:
         net: an ordinary net.
-        shape: of one image: channels, height, width.
+        example: the shape of one input, or an example batch, as `skipway.anatomy.cost.cost` takes it.
         images: how many pass through it in the training, all steps together.
         asked: what it says of recomputing and of bfloat16 is taken over.
     """
@@ -65,8 +63,8 @@ def choose_execution(
         return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
-    worth = isinstance(net, SkipNet) and not random and cost(net, shape).multiply_adds * images >= _LEAST_PRODUCTS
-    return replace(asked, channels_last=True, compiled=worth and can_compile())
+    worth = not random and rows_of(net) and cost(net, example).multiply_adds * images >= _LEAST_PRODUCTS
+    return replace(asked, channels_last=True, compiled=bool(worth) and can_compile())
 
 
 def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = ()) -> None:
@@ -76,17 +74,19 @@ def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = (
         net: an ordinary net; a stack of nets where only recomputing was chosen.
         execution: what was chosen.
         costs: of the net's blocks, for recomputing: `skipway.anatomy.cost.block_costs`.
+
+    Raises:
+        ValueError: if recomputing was chosen and the net is not built for it: `skipway.training.memory.segment`.
     """
     if execution.recompute:
         segment(net, costs)
     if execution.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if execution.compiled:
-        assert isinstance(net, SkipNet)
         # What other nets left behind counts against the limit, too.
         torch.compiler.reset()
-        for block in net.blocks:
-            block.compile(dynamic=False)
+        for name in (block for row in rows_of(net) for block in row.blocks):
+            net.get_submodule(name).compile(dynamic=False)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 from typing import Any, cast
 
 import torch
@@ -20,28 +20,35 @@ from skipway.anatomy.cost import BlockCost
 from skipway.skip.eager import as_written
 from skipway.training.random_state import random_state, set_random_state
 
+_WAYS_OUT = "What is left: memory=store with accumulate, smaller parts of a batch; or a narrower net."
+
 
 class Segmented(nn.Sequential):
     """A row of blocks under their own names, run in segments that are computed again in the backward pass.
 
     Args:
         blocks: the row.
-        bounds: where segments begin and the last one ends, from 0 on; blocks behind it run, and keep, as usual.
+        bounds: where segments begin and the last one ends; what stands before and behind runs, and keeps, as usual.
     """
 
     def __init__(self, blocks: nn.Sequential, bounds: Sequence[int]) -> None:
         super().__init__()
-        for name, block in blocks.named_children():
-            self.add_module(name, block)
+        self._modules.update(blocks._modules)  # one that stands in several places, in all of them
         self.bounds = tuple(bounds)
         row = list(self)
+        self._before, self._rest = row[: self.bounds[0]], row[self.bounds[-1] :]
         self._segments = [_Segment(row[start:end]) for start, end in pairwise(self.bounds)]
-        self._rest = row[self.bounds[-1] :]
 
     def forward(self, x: Tensor) -> Tensor:
         if as_written() or not (self.training and torch.is_grad_enabled()):
             return cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+        x = _through(self._before, x)
         for own in self._segments:
+            if not isinstance(x, Tensor):
+                raise ValueError(
+                    "blocks that are computed again take one tensor each from the block before; here one hands on a "
+                    f"{type(x).__name__}. Train with memory=store, and smaller parts of a batch: accumulate."
+                )
             x = cast(Tensor, _Recomputed.apply(own, x, *own.parameters()))  # type: ignore[no-untyped-call]
         return _through(self._rest, x)
 
@@ -50,11 +57,50 @@ def segment(net: nn.Module, costs: Sequence[BlockCost]) -> None:
     """Put a net's rows of blocks into segments, in place. Names in its state dict, and all numbers, stay as they were.
 
     Args:
-        net: a net, or a stack of nets; its blocks lie in `torch.nn.Sequential`s and nothing else does there.
+        net: a net, or a stack of nets, whose rows of blocks are `torch.nn.Sequential`s.
         costs: of its blocks, in order: `skipway.anatomy.cost.block_costs`.
+
+    Raises:
+        ValueError: if the net has no rows of blocks, or one that is no part of it in a `torch.nn.Sequential`, or whose
+            blocks are not called one after another, once each.
     """
-    for row, bounds in plan_segments(costs).bounds.items():
-        net.set_submodule(row, Segmented(cast(nn.Sequential, net.get_submodule(row)), bounds))
+    if not costs:
+        raise ValueError(f"nothing can be computed again: the net has no row of repeated blocks. {_WAYS_OUT}")
+    planned = plan_segments(costs).bounds.items()
+    rows = [(row, Segmented(_sequence(net, row), _places(net, row, costs, bounds))) for row, bounds in planned]
+    for row, segmented in rows:
+        net.set_submodule(row, segmented)
+
+
+def _sequence(net: nn.Module, row: str) -> nn.Sequential:
+    """What holds a row of blocks, if it also decides the order of their calls."""
+    holder = net.get_submodule(row)
+    if not row:
+        raise ValueError(
+            "the net itself is its row of blocks, and only a part of it can be put into segments: put the blocks into "
+            f"a Sequential of their own within it. {_WAYS_OUT}"
+        )
+    if not isinstance(holder, nn.Sequential) or type(holder).forward is not nn.Sequential.forward:
+        raise ValueError(
+            f"row {row!r} is a {type(holder).__name__}, whose blocks the net calls by itself; only a row in a "
+            f"torch.nn.Sequential, called as a whole, is computed again. {_WAYS_OUT}"
+        )
+    return holder
+
+
+def _places(net: nn.Module, row: str, costs: Sequence[BlockCost], bounds: Sequence[int]) -> list[int]:
+    """Bounds among a row's blocks as bounds among all that its holder holds."""
+    called = [cost.name for cost in costs if _row(cost) == row]
+    holder = cast(nn.Sequential, net.get_submodule(row))
+    names = {child: f"{row}.{name}" for name, child in holder.named_children()}
+    places = [place for place, child in enumerate(holder) if names[child] in set(called)]
+    if [names[holder[place]] for place in places] != called:
+        raise ValueError(f"the blocks of row {row!r} are not called in their order, once each. {_WAYS_OUT}")
+    return [places[bound] if bound < len(places) else places[-1] + 1 for bound in bounds]
+
+
+def _row(cost: BlockCost) -> str:
+    return cost.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -75,9 +121,13 @@ def plan_segments(costs: Sequence[BlockCost]) -> Plan:
     All rows share one limit: where a net's later blocks are smaller, as images shrink, its later segments are longer.
 
     Args:
-        costs: of a net's blocks, in order.
+        costs: of a net's blocks, in order; without any, nothing is planned.
     """
-    rows = {name: list(own) for name, own in groupby(costs, key=lambda cost: cost.name.rpartition(".")[0])}
+    if not costs:
+        return Plan({}, 0)
+    rows: dict[str, list[BlockCost]] = {}
+    for cost in costs:
+        rows.setdefault(_row(cost), []).append(cost)
     largest = max(cost.activation_bytes for cost in costs)
     best = _plan(rows, largest)
     for count in range(2, len(costs) + 1):
