@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from helpers import body, scramble
-from skipway.probe.handles import find_skips, override_flows, read_flows
+from skipway.anatomy.skips import find_skips
+from skipway.probe.handles import override_flows, read_flows
 from skipway.probe.lesion import LESION, lesion
 from skipway.skip.block import Residual, Skip
 from skipway.skip.eager import as_written, eager

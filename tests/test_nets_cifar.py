@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.anatomy.layers import layers_of_net
+from skipway.anatomy.skips import find_skips
 from skipway.nets.blocks import ORDERS
 from skipway.nets.registry import build, build_body, check_depth, parse_name
 from skipway.nets.stack import SkipNet
 from skipway.nets.weights import load_net
-from skipway.probe.handles import find_skips, read_flows
+from skipway.probe.handles import read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError

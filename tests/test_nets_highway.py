@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skipway.anatomy.layers import layers_of_net
+from skipway.anatomy.skips import find_skips
 from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
-from skipway.probe.handles import find_skips, read_flows
+from skipway.probe.handles import read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError, settings_of

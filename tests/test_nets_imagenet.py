@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from skipway.anatomy.layers import Layer
+from skipway.anatomy.skips import find_skips
 from skipway.nets.imagenet import STAGES, VARIANTS
 from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
-from skipway.probe.handles import find_skips, override_flows, read_flows
+from skipway.probe.handles import override_flows, read_flows
 from skipway.probe.lesion import LESION, lesion
 from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError

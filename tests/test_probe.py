@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from helpers import body, dense, digits, scramble
 from skipway.anatomy.layers import layers_of_net
+from skipway.anatomy.skips import find_skips
 from skipway.nets.stack import SkipNet
-from skipway.probe.handles import find_skips, override_flows, read_flows
+from skipway.probe.handles import override_flows, read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import measure
 from skipway.rundir.layout import PROBE_COLUMNS

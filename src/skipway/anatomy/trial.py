@@ -1,16 +1,16 @@
-"""One forward pass on an example, to see which modules it calls, and in what order."""
+"""One forward pass on an example, to see which modules it calls, in what order, and on what."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import nn
 
-from skipway.anatomy.trees import call, map_tensors
+from skipway.anatomy.trees import call, map_tensors, tensors
 from skipway.skip.eager import eager
 from skipway.skip.trial import on_meta, sharing_copy
 
@@ -37,6 +37,32 @@ def order_of_calls(net: nn.Module, example: Any) -> dict[str, int]:
             return _run(sharing_copy(net), example)
         except Exception as error:
             raise ValueError(f"the net does not take the example: {type(error).__name__}: {error}") from error
+
+
+def inputs_of_calls(net: nn.Module, example: Any, names: Collection[str]) -> dict[str, Any]:
+    """Arguments and keyword arguments of some modules' first calls in a forward pass, for two inputs of the batch.
+
+    Raises:
+        ValueError: if the net does not take the example.
+    """
+    batch = next((len(tensor) for tensor in tensors(example) if tensor.ndim), 0)
+    few = map_tensors(lambda tensor: tensor[:2] if tensor.ndim and len(tensor) == batch else tensor, example)
+    found: dict[str, Any] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            found.setdefault(name, map_tensors(torch.clone, (args, kwargs)))
+
+        return hook
+
+    copied = sharing_copy(net)
+    for name in names:
+        copied.get_submodule(name).register_forward_pre_hook(keep(name), with_kwargs=True)
+    try:
+        _run(copied, few)
+    except Exception as error:
+        raise ValueError(f"the net does not take the example: {type(error).__name__}: {error}") from error
+    return found
 
 
 def _run(net: nn.Module, inputs: Any) -> dict[str, int]:

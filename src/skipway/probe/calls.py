@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import local
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from skipway.skip.block import Skip, register_flow_hook
+from skipway.anatomy.skips import SkipHandle
+from skipway.probe.found import SUM, FoundSums, Running
+from skipway.skip.block import register_flow_hook
 from skipway.skip.gate import Flow
 
 # From a block's name, the call's number and what the gate says to what holds instead.
@@ -24,22 +26,24 @@ class _Pass(local):
     def __init__(self) -> None:
         self.depth = 0
         self.calls: Counter[str] = Counter()
+        self.running: list[Running] = []  # calls of other people's blocks, the innermost last
 
 
 @contextmanager
 def follow_calls(
-    model: nn.Module, blocks: Mapping[Skip, str], on_flow: OnFlow, on_start: Callable[[], None] = lambda: None
+    model: nn.Module, handles: Sequence[SkipHandle], on_flow: OnFlow, on_start: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Within the context, see each call of a block, whoever runs the model. Nothing is put on the model itself.
 
     Args:
         model: a call of it from outside is a pass.
-        blocks: its blocks and their names.
+        handles: its blocks.
         on_flow: what to do at a call. Its number in the pass counts from 1; None is a call outside of any pass, by hand
             or when something is computed again in the backward pass.
         on_start: what to do when a pass begins.
     """
-    here = _Pass()
+    here, found = _Pass(), FoundSums(handles)
+    blocks: dict[nn.Module, str] = {handle.skip: handle.name for handle in handles}
 
     def begin(module: nn.Module, args: Any) -> None:
         if module is model:
@@ -47,12 +51,17 @@ def follow_calls(
             if here.depth == 1:
                 here.calls.clear()
                 on_start()
+        if module in found.blocks:
+            here.running.append(Running(module, args, count(module, SUM)))
 
-    def end(module: nn.Module, args: Any, output: Any) -> None:
+    def end(module: nn.Module, args: Any, output: Any) -> Any:
         if module is model:
             here.depth -= 1
+        if here.running and module is here.running[-1].block:
+            here.running.pop()
+        return found.altered(here.running[-1], module, output) if here.running else None
 
-    def count(block: Skip, flow: Flow) -> Flow:
+    def count(block: nn.Module, flow: Flow) -> Flow:
         if block not in blocks:
             return flow
         here.calls[blocks[block]] += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -17,22 +18,24 @@ LESION = Flow(0.0, 1.0)  # y = post(S(z))
 
 
 @contextmanager
-def lesion(model: nn.Module, names: str | Iterable[str]) -> Iterator[None]:
+def lesion(model: nn.Module, names: str | Iterable[str], *, example: Any = None) -> Iterator[None]:
     """Within the context, the named blocks only carry: (T, C) = (0, 1), so y = post(S(z)).
 
     Args:
-        model: any module that holds `Skip` blocks.
+        model: any module that holds `Skip` blocks, or others that compute ``post(F + S)``, as torchvision's and timm's
+            residual blocks and those of transformers do; there all that a block adds is left out.
         names: one block's name in the model, or several; a model that is a block itself is named ``""``. In a block
             that a forward pass calls several times, ``blocks.3#2`` is the second call alone.
+        example: an input of the model, where its blocks are not found without: `skipway.anatomy.skips.find_skips`.
 
     Raises:
         ValueError: if a name is not that of a block, or if a block changes its input's shape and has no shortcut; at
             the end and in a forward pass, as `skipway.probe.handles.override_flows` says of a block's calls.
     """
     wanted = [names] if isinstance(names, str) else list(names)
-    reasons = (handle.why_not_lesionable() for handle, _ in named_skips(model, wanted).values())
+    reasons = (handle.why_not_lesionable() for handle, _ in named_skips(model, wanted, example).values())
     refused = [reason for reason in reasons if reason]
     if refused:
         raise ValueError(f"cannot be lesioned: {'; '.join(refused)}, so nothing can be carried past.")
-    with override_flows(model, dict.fromkeys(wanted, LESION)):
+    with override_flows(model, dict.fromkeys(wanted, LESION), example=example):
         yield

@@ -1,4 +1,4 @@
-"""Modules, run as they are written: neither compiled nor computed again in the backward pass."""
+"""Modules, run as they are written: not compiled, not computed again in the backward pass, not by a fast path."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ class _AsWritten:
         self.count = 0
         self._lock = Lock()
         self._stance: Any = None
+        self._fast_path = True
 
     def enter(self) -> None:
         with self._lock:
             self.count += 1
+            if self.count == 1:
+                # By which torch's attention and transformer layers, in evaluation, call none of their parts.
+                self._fast_path = torch.backends.mha.get_fastpath_enabled()
+                torch.backends.mha.set_fastpath_enabled(False)
             # Nothing can have been compiled before this import, which takes seconds and is not made for its own sake.
             if self._stance is None and "torch._dynamo" in sys.modules:
                 self._stance = torch.compiler.set_stance("force_eager")
@@ -33,6 +38,8 @@ class _AsWritten:
     def leave(self) -> None:
         with self._lock:
             self.count -= 1
+            if self.count == 0:
+                torch.backends.mha.set_fastpath_enabled(self._fast_path)
             if self.count == 0 and self._stance is not None:
                 self._stance.__exit__(None, None, None)
                 self._stance = None

@@ -111,7 +111,7 @@ def _run(module: nn.Module, shape: Sequence[int], device: torch.device | None) -
         for leaf in module.modules():
             if next(leaf.children(), None) is None:
                 contexts.callback(leaf.register_forward_pre_hook(run).remove)
-        found = module(*[z] * max(1, _required(module)))
+        found = module(*[z] * max(1, required_inputs(module)))
     several = isinstance(found, tuple)
     return Trial(tuple((found[0] if several else found).shape), several, tuple(ran), any(took))
 
@@ -145,8 +145,8 @@ def _device(module: nn.Module) -> torch.device | None:
     return next((tensor.device for tensor in _tensors(module)), None)
 
 
-def _required(module: nn.Module) -> int:
-    """How many inputs a call needs: attention takes queries, keys and values."""
+def required_inputs(module: nn.Module) -> int:
+    """How many positional inputs a call needs: attention takes queries, keys and values."""
     parameters = inspect.signature(module.forward).parameters.values()
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in positional and p.default is p.empty for p in parameters)

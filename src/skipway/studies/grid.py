@@ -10,12 +10,12 @@ from itertools import pairwise, product
 
 import torch
 
+from skipway.anatomy.skips import find_skips
 from skipway.data.images.augment import canonical as canonical_augmentation
 from skipway.data.images.preprocess import check_kind
 from skipway.data.splits import Data
 from skipway.nets.registry import build_body, check_body, check_depth
 from skipway.nets.stack import SkipNet
-from skipway.probe.handles import find_skips
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
 from skipway.runs.definitions import Definition, definitions
@@ -172,5 +172,5 @@ def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
 
 
 def _block_output_bytes(net: SkipNet, batch_size: int) -> int:
-    bodies = (handle.skip.body for handle in find_skips(net))
+    bodies = (handle.body for handle in find_skips(net))
     return 4 * batch_size * sum(Placement.of(body).out_features or 0 for body in bodies if body is not None)
