@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from skipway.anatomy.trees import first_float, map_tensors, tensors
 from skipway.skip.eager import eager
 from skipway.skip.reading import read, space
-from skipway.skip.trial import is_lazy, required_inputs
+from skipway.skip.trial import required_inputs
 
 _BATCH, _LENGTH, _PIXELS, _ANY_WIDTH = 2, 5, 4, 8
 _TOLERANCE = 1e-6  # of the largest output: norms of other people compute in float32
@@ -48,7 +48,7 @@ def branches_of(block: nn.Module, inputs: Any = None) -> tuple[Branch, ...]:
         inputs: the arguments and the keyword arguments of a call of it, whose first tensor goes into the first sum.
             Without them, it is tried on a small tensor for each of the inputs that it needs.
     """
-    if is_lazy(block) or next(block.children(), None) is None:
+    if next(block.children(), None) is None:
         return ()
     with torch.no_grad(), torch.random.fork_rng(), warnings.catch_warnings(), eager():
         warnings.simplefilter("ignore")
@@ -75,6 +75,7 @@ class _Trial:
         self._takes: dict[str, int] = {}
         self._gives: dict[str, int] = {}
         self._calls: dict[str, int] = {}
+        self._behind: dict[str, set[str]] = {}  # what depends on a module's output
         self._y = self._see()
         self.order = [name for name in self.outputs if self._calls[name] == 1]  # in which they end
 
@@ -101,7 +102,7 @@ class _Trial:
         weights = [p for p in self._block.parameters() if id(p) not in own and sum(size > 1 for size in p.shape) > 1]
         before = [p.clone() for p in weights]
         for p in weights:
-            p.normal_()
+            p.add_(1)
         changed = self._run(self._x, held)
         for p, values in zip(weights, before, strict=True):
             p.copy_(values)
@@ -139,10 +140,11 @@ class _Trial:
         return taken == self._takes[""] or not all(_nested(other, name) for other in others)
 
     def _depends(self, name: str, other: str) -> bool:
-        before = self.outputs[name]
-        found: dict[str, Tensor] = {}
-        self._run(self._x, {other: _like(self.outputs[other])}, into=found)
-        return not torch.equal(found[name], before)
+        if other not in self._behind:
+            found: dict[str, Tensor] = {}
+            self._run(self._x, {other: _like(self.outputs[other])}, into=found)
+            self._behind[other] = {own for own, output in found.items() if not torch.equal(output, self.outputs[own])}
+        return name in self._behind[other]
 
     def _see(self) -> Tensor:
         """Run as it is, and note what each module takes and gives."""

@@ -16,6 +16,7 @@ from skipway.anatomy.trial import inputs_of_calls
 from skipway.skip.block import Skip
 from skipway.skip.placement import Placement
 from skipway.skip.shortcuts import NoShortcut
+from skipway.skip.trial import is_lazy
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ _known: dict[object, tuple[Branch, ...]] = {}
 
 
 def _branches(block: nn.Module, inputs: Any = None) -> tuple[Branch, ...]:
+    if is_lazy(block):
+        return ()
     key = _structure(block), tuple(tensor.shape for tensor in tensors(inputs))
     if key not in _known:
         _known[key] = branches_of(block, inputs)
@@ -94,4 +97,4 @@ def _structure(module: nn.Module) -> object:
         for key, value in vars(part).items()
         if isinstance(value, simple) and key != "training"
     )
-    return type(module), repr(module), settings, tuple(p.shape for p in module.parameters())
+    return type(module), repr(module), settings, tuple((p.shape, p.device.type) for p in module.parameters())
