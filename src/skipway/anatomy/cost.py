@@ -96,7 +96,7 @@ def block_costs(net: nn.Module, example: Any) -> list[BlockCost]:
     for name in (block for row in rows_of(net) for block in row.blocks):
         measure(name, traced.get_submodule(name))
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        call(traced, _batch_of(example))
+        _call(traced, _batch_of(example))
     return found
 
 
@@ -130,6 +130,11 @@ def _of_inputs(kept: dict[int, torch.UntypedStorage]) -> int:
     return sum(size // _BATCH for storage in kept.values() if (size := storage.nbytes()) % _BATCH == 0)
 
 
+def _call(net: nn.Module, batch: Any) -> None:
+    with torch.device("meta"):  # for what the net makes by itself
+        call(net, batch)
+
+
 def _on_meta(net: nn.Module) -> nn.Module:
     """A copy in training mode, without values; random gates let their mean through."""
     traced = on_meta(net).train()
@@ -149,5 +154,5 @@ def _trace(net: nn.Module, batch: Any) -> tuple[int, list[int]]:
         return tensor
 
     with FlopCounterMode(display=False) as flops, torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        call(net, batch)
+        _call(net, batch)
     return flops.get_total_flops() // 2, [storage.nbytes() for storage in kept.values()]
