@@ -192,6 +192,9 @@ def test_a_net_without_rows_has_layers_alone():
     assert rows_of(net) == find_skips(net) == []
     assert kinds(net) == kinds(net, torch.randn(2, 4)) == {"layer": ["0", "2", "4"]}
     assert kinds(nn.LSTM(3, 3, 2)) == {"layer": [""]}
+    tied = nn.Linear(4, 4)
+    twice = nn.Sequential(nn.Sequential(tied, nn.ReLU()), nn.Sequential(tied, nn.Tanh()), nn.Linear(4, 2))
+    assert kinds(twice) == kinds(twice, torch.randn(2, 4)) == {"layer": ["0.0", "2"]}
 
 
 def test_a_row_is_a_run_among_others_and_its_stages_are_no_blocks():
@@ -244,7 +247,8 @@ class Sum(nn.Module):
         self.way = way
         self.norm = nn.BatchNorm2d(4)
         self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.project = nn.Conv2d(4, 4, 1)
+        self.drop, self.project = nn.Identity(), nn.Conv2d(4, 4, 1)
+        self.inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -260,23 +264,33 @@ class Sum(nn.Module):
             return self.project(body(x) + x)
         if self.way == "multiplied":
             return body(x) * x
+        if self.way == "three terms":
+            return body(x) + self.project(x) + x
         if self.way == "joined":
             return torch.cat([body(x), x], 1)
         return {
             "functional": lambda: F.relu(body(x) + x),
             "in place": lambda: body(x).add_(x).relu_(),
             "pre-activation": lambda: x + body(z),
-            "shortcut behind": lambda: body(z) + self.project(z),
+            "shortcut behind": lambda: self.drop(body(z)) + self.project(z),
+            "shortcut beside": lambda: self.project(x) + self.inner(x),
             "shortcut first": lambda: self.project(x) + body(x),
         }[self.way]()
 
 
-@pytest.mark.parametrize("way", ["plain", "scaled", "hidden", "multiplied", "joined"])
+@pytest.mark.parametrize("way", ["plain", "scaled", "hidden", "multiplied", "three terms", "joined"])
 def test_what_is_no_sum_is_not_taken_for_one(way):
     assert find_skips(Sum(way)) == []
 
 
-@pytest.mark.parametrize("way", ["functional", "in place", "pre-activation", "shortcut behind", "shortcut first"])
+BODIES = {
+    **dict.fromkeys(("functional", "in place", "pre-activation", "shortcut first"), "conv2"),
+    "shortcut behind": "drop",
+    "shortcut beside": "inner",
+}
+
+
+@pytest.mark.parametrize("way", BODIES)
 def test_sums_are_found_however_they_are_written(way):
     net = scramble(Sum(way), 0.3).eval()
     random, state = torch.get_rng_state(), copy.deepcopy(net.state_dict())
@@ -284,7 +298,7 @@ def test_sums_are_found_however_they_are_written(way):
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     projected = way.startswith("shortcut")
-    assert [(b.body, b.shortcut) for b in handle.branches] == [("conv2", "project" if projected else None)]
+    assert [(b.body, b.shortcut) for b in handle.branches] == [(BODIES[way], "project" if projected else None)]
     x = torch.randn(2, 4, 5, 5)
     z = net.norm(x).relu() if way == "shortcut behind" else x
     carried = net.project(z) if projected else x
@@ -427,7 +441,7 @@ def test_signals_of_torchvisions_resnet_are_what_hooks_see(peers):
 
 def test_inputs_and_outputs_are_any_tree():
     net, ids = gpt()
-    batch = {"ids": ids, "mask": None}
+    batch = {"mask": None, "ids": ids}
     layers = layers_of_net(net, batch)
     (rows,) = measure(net, batch, lambda out: out["logits"].logsumexp(-1).mean()[None], layers=layers)
     assert all(row["activation_std"] > 0 and row["gradient_norm"] > 0 for row in rows)
@@ -458,10 +472,18 @@ def test_cost_takes_a_shape_or_an_example():
     assert cost(net, (4,)) == cost(net, x) == cost(net, (x,)) == cost(net, {"input": x}) == Cost(86, 72, 16 + 48)
 
 
+def test_of_an_example_what_leads_with_the_batch_is_enlarged_alone():
+    class Scaled(nn.Linear):
+        def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+            return super().forward(x * scale)
+
+    assert cost(Scaled(4, 2), (torch.randn(3, 4), torch.ones(4))).multiply_adds == 8
+
+
 def test_a_transformer_costs_what_its_products_say():
     net, ids = gpt()
     weights = 3 * (8 * 24 + 8 * 8 + 2 * 8 * 32) + 8 * 11
-    found = cost(net, {"ids": ids, "mask": torch.ones(6)})  # the mask leads with no batch
+    found = cost(net, {"ids": ids})
     attention = found.multiply_adds - 6 * weights
     assert attention in (0, 3 * 2 * 6 * 6 * 8)  # by torch's kernel: q k and the product with v
     assert found.parameters == sum(p.numel() for p in net.parameters())

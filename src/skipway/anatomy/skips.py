@@ -46,8 +46,8 @@ class SkipHandle:
 def find_skips(model: nn.Module, example: Any = None) -> list[SkipHandle]:
     """Handles on every `Skip` of a model, and on every block of its rows that is made of sums as a `Skip` is.
 
-    Such are torchvision's and timm's residual blocks and the blocks of transformers. A model without rows may be such a
-    block itself. They come in order of definition; one that stands in several places comes once.
+    Such are torchvision's and timm's residual blocks and the blocks of transformers. A model without rows, or with rows
+    of single layers, may be such a block itself. They come in order of definition; one that stands in several places comes once.
 
     Args:
         model: any module.
@@ -58,7 +58,8 @@ def find_skips(model: nn.Module, example: Any = None) -> list[SkipHandle]:
         ValueError: if the model does not take the example.
     """
     names = {module: name for name, module in model.named_modules()}
-    blocks = {block for row in rows_of(model) for block in row.blocks} or {""}
+    in_rows = (block for row in rows_of(model) for block in row.blocks)
+    blocks = {block for block in in_rows if next(model.get_submodule(block).children(), None)} or {""}
     holders = _holders(name for module, name in names.items() if isinstance(module, Skip))
     foreign = {name: module for module, name in names.items() if name in blocks and name not in holders}
     found = {name: _branches(block) for name, block in foreign.items()}
