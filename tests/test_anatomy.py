@@ -208,6 +208,10 @@ def test_a_row_is_a_run_among_others_and_its_stages_are_no_blocks():
     experts = nn.ModuleList(nn.ModuleDict({"experts": nn.ModuleList([block(), block()])}) for _ in range(2))
     assert [row.blocks for row in rows_of(experts)] == [("0", "1")]
     assert [row.blocks for row in rows_of(nn.ModuleList([Block()]))] == [("0",)]
+    pairs = [nn.ModuleDict({"pair": nn.Sequential(block(), block())}) for _ in range(4)]
+    pairs[1].extra = nn.Linear(2, 2)  # blocks of stages may differ, and hold lists
+    staged = nn.Sequential(nn.Sequential(*pairs[:2]), nn.Sequential(*pairs[2:]))
+    assert [row.blocks for row in rows_of(staged)] == [("0.0", "0.1"), ("1.0", "1.1")]
     shared = block()
     assert [row.blocks for row in rows_of(nn.Sequential(shared, shared))] == [("0",)]
 
@@ -247,7 +251,7 @@ class Sum(nn.Module):
         self.way = way
         self.norm = nn.BatchNorm2d(4)
         self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.drop, self.project = nn.Identity(), nn.Conv2d(4, 4, 1)
+        self.act, self.drop, self.project = nn.Identity(), nn.Identity(), nn.Conv2d(4, 4, 1)
         self.inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
         self.scale = nn.Parameter(torch.ones(1))
 
@@ -272,8 +276,8 @@ class Sum(nn.Module):
             "functional": lambda: F.relu(body(x) + x),
             "in place": lambda: body(x).add_(x).relu_(),
             "pre-activation": lambda: x + body(z),
-            "shortcut behind": lambda: self.drop(body(z)) + self.project(z),
-            "shortcut beside": lambda: self.project(x) + self.inner(x),
+            "shortcut behind": lambda: self.drop(self.act(body(z))) + self.project(z),
+            "shortcut beside": lambda: self.inner(x) + self.project(x),
             "shortcut first": lambda: self.project(x) + body(x),
         }[self.way]()
 
@@ -524,9 +528,19 @@ def test_what_stands_about_a_row_runs_as_usual():
     assert torch.equal(again(x), net(x))
 
 
+class TwiceThrough(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.row = nn.Sequential(Residual(nn.Linear(4, 4)), Residual(nn.Linear(4, 4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.row(self.row(x))
+
+
 @pytest.mark.parametrize(
     ("net", "example", "said"),
     [
+        (TwiceThrough(), (4,), "the blocks of row 'row' are not called in their order, once each"),
         (GPT(), torch.zeros(2, 6, dtype=torch.long), "row 'transformer.h' is a ModuleList, whose blocks the net calls"),
         (nn.Sequential(*(Residual(nn.Linear(4, 4)) for _ in range(3))), (4,), "the net itself is its row"),
         (mlp(), (4,), "the net has no row of repeated blocks"),
@@ -564,6 +578,7 @@ def test_blocks_that_hand_on_more_than_a_tensor_are_not_computed_again():
 def test_blocks_of_any_row_are_compiled_each_by_itself(peers):
     net, x = resnet18(peers)
     assert choose_execution(net, x, images=10) == Execution(channels_last=True)
+    assert not choose_execution(nn.Conv2d(3, 3, 3), x, images=10**15).compiled
     prepare(net, Execution(compiled=True))
     compiled = {name for name, module in net.named_modules() if module._compiled_call_impl is not None}
     assert compiled == {block for row in rows_of(net) for block in row.blocks}

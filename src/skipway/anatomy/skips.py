@@ -47,7 +47,8 @@ def find_skips(model: nn.Module, example: Any = None) -> list[SkipHandle]:
     """Handles on every `Skip` of a model, and on every block of its rows that is made of sums as a `Skip` is.
 
     Such are torchvision's and timm's residual blocks and the blocks of transformers. A model without rows, or with rows
-    of single layers, may be such a block itself. They come in order of definition; one that stands in several places comes once.
+    of single layers, may be such a block itself. They come in order of definition; one that stands in several places
+    comes once.
 
     Args:
         model: any module.

@@ -63,7 +63,7 @@ def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execut
         return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
-    worth = not random and cost(net, example).multiply_adds * images >= _LEAST_PRODUCTS
+    worth = not random and rows_of(net) and cost(net, example).multiply_adds * images >= _LEAST_PRODUCTS
     return replace(asked, channels_last=True, compiled=bool(worth) and can_compile())
 
 
