@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import dense, digits
+from helpers import CLASSES, dense, digits
+from skipway.data.images.dataset import ImagePipeline
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
@@ -93,10 +94,10 @@ def test_the_test_split_is_read_for_the_chosen_and_once(tmp_path):
     with pytest.raises(RuntimeError, match="item.* meta"):  # a device without numbers: all are there, then
         score_on_test(study, ids, chosen, data, device="meta")
     score_on_test(study, ids, chosen, data)
-    expected = evaluate(Single(net), data.test, preprocess)
+    expected = evaluate(Single(net), data.test, ImagePipeline(preprocess), CLASSES)
     metrics = study.run(ids[cell(0.3)]).info()["metrics"]
     assert metrics["test_loss"] == float(expected.loss[0])
-    assert metrics["test_error"] == float(expected.error[0])
+    assert metrics["test_error"] == float(expected.metric[0])
     assert "test_loss" not in study.run(ids[cell(0.1)]).info()["metrics"]
     study.run(ids[cell(0.3)]).update_metrics({"test_loss": -1.0})
     score_on_test(study, ids, chosen, data)

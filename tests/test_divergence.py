@@ -8,7 +8,7 @@ import pytest
 
 from helpers import StopsAt
 from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.divergence import divergence
 from skipway.runs.run import run_training
 from skipway.training.recipe import Recipe
@@ -36,9 +36,9 @@ def test_the_reason_holds_the_loss_and_the_cost_of_guessing():
     assert divergence(1e33, 10) == "was 1e+33, more than 100 times that of guessing, 2.30"
 
 
-def _config(rate: float, steps: int) -> TrainConfig:
+def _config(rate: float, steps: int) -> RunConfig:
     recipe = Recipe(steps=steps, learning_rates=(rate,), schedule="constant", clip=None, batch_size=32)
-    return TrainConfig(net="plain-dense-4", width=8, recipe=recipe)
+    return RunConfig(net="plain-dense-4", width=8, recipe=recipe)
 
 
 def test_a_diverged_training_ends_and_says_when_however_often_it_was_stopped(tmp_path):

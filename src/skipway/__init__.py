@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from skipway.data.sources import load as load
+    from skipway.data.load import load as load
     from skipway.nets.cost import Cost as Cost
     from skipway.nets.cost import cost as cost
     from skipway.nets.foreign import load_weights as load_weights
@@ -51,7 +51,7 @@ _HOMES = {
     "cost": "skipway.nets.cost:cost",
     "fit": "skipway.runs.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
-    "load": "skipway.data.sources:load",
+    "load": "skipway.data.load:load",
     "load_net": "skipway.nets.weights:load_net",
     "load_weights": "skipway.nets.foreign:load_weights",
     "override_flows": "skipway.probe.handles:override_flows",

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from skipway.cli.console import Console
 from skipway.cli.tell import tell
-from skipway.data.splits import Data
+from skipway.data.dataset import Data
 from skipway.report.files import run_info
 from skipway.report.numbers import counted
 from skipway.report.printable import printable

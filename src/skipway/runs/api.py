@@ -6,13 +6,13 @@ import os
 from dataclasses import replace
 
 from skipway.rundir.run import Run
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
 from skipway.runs.run import make_resources, run_training
 from skipway.training.recipe import RECIPES, Recipe
 from skipway.training.world import world
 
-_DEFAULT = TrainConfig()
+_DEFAULT = RunConfig()
 
 
 def fit(
