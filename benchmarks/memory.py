@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from skipway.nets.cost import block_costs
+from skipway.anatomy.cost import block_costs
 from skipway.nets.registry import FAMILIES, build, parse_name
 from skipway.training.execution import Execution, prepare
 from skipway.training.machine import keep_memory

@@ -29,12 +29,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipway.anatomy.cost import cost
 from skipway.data.images.augment import make_augmentations
 from skipway.data.images.batches import BatchStream
 from skipway.data.images.dataset import Images
 from skipway.data.images.labelled import Split
 from skipway.data.images.preprocess import Preprocess
-from skipway.nets.cost import cost
 from skipway.nets.registry import build
 from skipway.studies.process import start_worker
 from skipway.tasks.classification import Classification

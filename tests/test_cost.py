@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from skipway.nets.cost import Cost, cost
+from skipway.anatomy.cost import Cost, cost
 from skipway.nets.registry import build, parse_name
 from skipway.nets.stack import SkipNet
 from skipway.skip.gate import GATES, Gate

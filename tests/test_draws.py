@@ -12,11 +12,12 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from helpers import CLASSES, body, dense, inputs, placement, scramble
-from skipway.nets.cost import block_costs
+from skipway.anatomy.cost import block_costs
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import read_flows
-from skipway.probe.signals import layers_of_net, measure
+from skipway.probe.signals import measure
 from skipway.skip.block import Skip
 from skipway.skip.draws import drawn_alike, draws_state, uniform
 from skipway.skip.gate import GATES, make_gate

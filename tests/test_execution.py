@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipway.nets.cost import cost
+from skipway.anatomy.cost import cost
 from skipway.nets.registry import build
 from skipway.probe.handles import override_flows, read_flows
 from skipway.skip.eager import eager

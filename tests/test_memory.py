@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from helpers import cross_entropy
-from skipway.nets.cost import BlockCost, block_costs, cost
+from skipway.anatomy.cost import BlockCost, block_costs, cost
 from skipway.nets.registry import build
 from skipway.training.memory import Segmented, plan_segments, segment
 from skipway.training.replicas import Stack

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from helpers import dense, unscaled
-from skipway.nets.cost import cost
+from skipway.anatomy.cost import cost
 from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.settings.registry import UnknownNameError

@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.blocks import ORDERS
 from skipway.nets.registry import build, build_family, check_depth, parse_name
 from skipway.nets.stack import SkipNet
 from skipway.nets.weights import load_net
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
-from skipway.probe.signals import layers_of_net, measure
+from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError
 from skipway.skip.block import Skip
 from skipway.skip.gate import GATES

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
-from skipway.probe.signals import layers_of_net, measure
+from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError, settings_of
 from skipway.skip.gate import GATES, make_gate
 from skipway.skip.placement import Placement, layers_of

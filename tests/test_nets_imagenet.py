@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skipway.anatomy.layers import Layer
 from skipway.nets.imagenet import STAGES, VARIANTS
 from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.probe.handles import find_skips, override_flows, read_flows
 from skipway.probe.lesion import LESION, lesion
-from skipway.probe.signals import Layer, measure
+from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError
 from skipway.skip.gate import GATES, Flow
 from skipway.training.replicas import why_not_stackable

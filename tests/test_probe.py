@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from helpers import body, cross_entropy, dense, digits, scramble
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips, override_flows, read_flows
 from skipway.probe.lesion import lesion
-from skipway.probe.signals import layers_of_net, measure
+from skipway.probe.signals import measure
 from skipway.rundir.layout import PROBE_COLUMNS
 from skipway.skip import block as skip
 from skipway.skip.block import Residual, Skip

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from skipway.anatomy.cost import Cost as Cost
+    from skipway.anatomy.cost import cost as cost
     from skipway.data.load import load as load
-    from skipway.nets.cost import Cost as Cost
-    from skipway.nets.cost import cost as cost
     from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import build as build
     from skipway.nets.weights import load_net as load_net
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives, and its name there.
 _HOMES = {
-    "Cost": "skipway.nets.cost:Cost",
+    "Cost": "skipway.anatomy.cost:Cost",
     "Flow": "skipway.skip.gate:Flow",
     "Gate": "skipway.skip.gate:Gate",
     "Highway": "skipway.skip.block:Highway",
@@ -48,7 +48,7 @@ _HOMES = {
     "Study": "skipway.rundir.study:Study",
     "StudyFailedError": "skipway.studies.api:StudyFailedError",
     "build": "skipway.nets.registry:build",
-    "cost": "skipway.nets.cost:cost",
+    "cost": "skipway.anatomy.cost:cost",
     "fit": "skipway.runs.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
     "load": "skipway.data.load:load",

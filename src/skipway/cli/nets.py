@@ -85,7 +85,7 @@ def _describe(console: Console, family: Family) -> None:
 def _table(names: Iterable[str], command: NetsCommand) -> Table:
     from rich.table import Table
 
-    from skipway.nets.cost import cost
+    from skipway.anatomy.cost import cost
     from skipway.nets.registry import build, parse_name
 
     table = Table(box=None, header_style="bold")

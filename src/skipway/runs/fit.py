@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from skipway.anatomy.cost import block_costs, cost
 from skipway.data.dataset import Data, Pipeline, evenly
 from skipway.data.part import Part
-from skipway.nets.cost import block_costs, cost
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips
 from skipway.runs.divergence import divergence

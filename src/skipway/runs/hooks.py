@@ -6,9 +6,10 @@ import time
 
 import torch
 
+from skipway.anatomy.layers import layers_of_net
 from skipway.batch.trees import Tree, tree_map
 from skipway.data.dataset import Data, Pipeline, evenly
-from skipway.probe.signals import layers_of_net, measure
+from skipway.probe.signals import measure
 from skipway.tasks.task import Task
 from skipway.training.loop import Hook, Row, State
 from skipway.training.replicas import Replicas, Stack
@@ -40,7 +41,7 @@ class SignalProbe(Hook):
         self.rows = state["rows"]
 
     def _add(self, net: Replicas, moment: str, step: int) -> None:
-        layers = layers_of_net(net.net)
+        layers = layers_of_net(net.net, self._x)
         found = measure(net.net, self._x, self._losses, layers=layers, replicas=self._replicas)
         for own, rows in zip(self.rows, found, strict=True):
             own.extend({"moment": moment, "step": step, **row} for row in rows)

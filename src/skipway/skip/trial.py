@@ -68,7 +68,7 @@ class TrialRuns:
 
     def _copy(self, meta: bool) -> nn.Module:
         if meta not in self._copies or self._lazy:  # a lazy layer keeps the shape that it took first
-            copied = on_meta(self._module) if meta else _copied(self._module, _shared)
+            copied = on_meta(self._module) if meta else sharing_copy(self._module)
             self._copies[meta] = copied.eval()
         return self._copies[meta]
 
@@ -76,6 +76,11 @@ class TrialRuns:
 def on_meta(module: nn.Module) -> nn.Module:
     """A copy without values; none are copied on the way."""
     return _copied(module, _without_values)
+
+
+def sharing_copy(module: nn.Module) -> nn.Module:
+    """A copy with the module's own parameters, and copies of its buffers."""
+    return _copied(module, _shared)
 
 
 def is_lazy(module: nn.Module) -> bool:

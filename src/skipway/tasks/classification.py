@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +25,13 @@ class Classification(Task, name="classification"):
 
     def losses(self, outputs: Tree, targets: Tree) -> Tensor:
         losses: Tensor = F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten(0, 1), reduction="none")
-        return cast(Tensor, losses).view(targets.shape[:2])
+        return losses.view(targets.shape[:2])
 
     def scores(self, outputs: Tree, targets: Tree) -> Tensor:
         if targets.is_floating_point():
             targets = targets.argmax(-1)
-        return (outputs.argmax(-1) != targets).float()
+        wrong: Tensor = outputs.argmax(-1) != targets
+        return wrong.float()
 
     def outputs(self, targets: Tree) -> int:
         return int(targets.max()) + 1

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.nets.cost import BlockCost, cost
+from skipway.anatomy.cost import BlockCost, cost
 from skipway.nets.stack import SkipNet
 from skipway.skip.gate import Gate
 from skipway.training.memory import segment
@@ -75,7 +75,7 @@ def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = (
     Args:
         net: an ordinary net; a stack of nets where only recomputing was chosen.
         execution: what was chosen.
-        costs: of the net's blocks, for recomputing: `skipway.nets.cost.block_costs`.
+        costs: of the net's blocks, for recomputing: `skipway.anatomy.cost.block_costs`.
     """
     if execution.recompute:
         segment(net, costs)
