@@ -18,13 +18,13 @@ import tempfile
 TIMED = """
 import sys, time
 import torch
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 before = time.perf_counter()
 data = load(sys.argv[1])
 seconds = time.perf_counter() - before
 count = len(data.train) + len(data.validation) + len(data.test)
 read = sum(int(line.split()[1]) for line in open("/proc/self/io") if line.startswith("rchar"))
-print(count, seconds, read / 2**20, "skipway.data.decode" in sys.modules)
+print(count, seconds, read / 2**20, "skipway.data.images.decode" in sys.modules)
 """
 
 

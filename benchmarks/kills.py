@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from skipway.rundir import METRICS, PROBES, WEIGHTS
+from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
 
 # A highway net's gates, dropout-free; a net with batch norm and augmentations.
 NETS = {

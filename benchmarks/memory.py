@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from skipway.nets.cost import block_costs
+from skipway.anatomy.cost import block_costs
 from skipway.nets.registry import FAMILIES, build, parse_name
 from skipway.training.execution import Execution, prepare
 from skipway.training.machine import keep_memory
@@ -126,7 +126,7 @@ def made(name: str) -> nn.Module:
 
 def shape_of(name: str) -> tuple[int, int, int]:
     family, _ = parse_name(name)
-    return SHAPES.get(family.body, FAMILIES[family.body].shape)
+    return SHAPES.get(family.name, FAMILIES[family.name].shape)
 
 
 def resident(reset: bool = False) -> float:

@@ -23,7 +23,8 @@ from pathlib import Path
 import psutil
 
 import skipway as sw
-from skipway.rundir import METRICS, PROBES, WEIGHTS, Study
+from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
+from skipway.rundir.study import Study
 from skipway.training import saving
 
 SECONDS = 5.0
@@ -32,8 +33,8 @@ SECONDS = 5.0
 class SavedOften(sw.Gate, name="saved-often"):
     """The identity path, and, in whichever process it is built, a checkpoint after every step."""
 
-    def __init__(self, site: sw.Site) -> None:
-        super().__init__(site)
+    def __init__(self, placement: sw.Placement) -> None:
+        super().__init__(placement)
         saving._LEAST_SECONDS = 0.0
 
     def forward(self, z: object) -> sw.Flow:

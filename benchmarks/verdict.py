@@ -16,10 +16,10 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from skipway.report.findings import Findings
 from skipway.report.means import Mean
 from skipway.report.summary import Choice, Group, Summary
-from skipway.report.verdict import verdict
+from skipway.report.verdict.findings import Findings
+from skipway.report.verdict.sentences import verdict
 
 RATES = 5
 DEPTHS = (5, 10, 20, 35, 50, 70, 100, 150, 200, 300)

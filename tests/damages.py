@@ -22,8 +22,10 @@ from typing import Any
 
 from skipway.cli.main import main
 from skipway.cli.study import parse
-from skipway.digests import fingerprint
-from skipway.rundir import METRICS, PROBES, RUN, STUDY, WEIGHTS, Study, read_json, write_sealed
+from skipway.rundir.digests import fingerprint
+from skipway.rundir.files import read_json, write_sealed
+from skipway.rundir.layout import METRICS, PROBES, RUN, STUDY, WEIGHTS
+from skipway.rundir.study import Study
 from skipway.studies.runner import run_study
 
 TINY = "--gates plain highway --depths 3 --seeds 0 --learning-rates 0.1 --steps 4 --width 4 --workers 1"

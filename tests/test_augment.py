@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from skipway.data.augment import AUGMENTATIONS, Augmentation, Crop, Cutout, Flip, canonical, make_augmentations
-from skipway.data.mixing import CutMix, Mixup
-from skipway.data.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.augment import AUGMENTATIONS, Augmentation, Crop, Cutout, Flip, canonical, make_augmentations
+from skipway.data.images.mixing import CutMix, Mixup
+from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
 
 SHAPE = (3, 32, 32)
 EVERY = list(AUGMENTATIONS)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from helpers import cross_entropy, error_rate
 from image_folders import write_digits
-from skipway.data.augment import make_augmentations
-from skipway.data.augment_kornia import OPERATIONS, ColorJitter, RandAugment
-from skipway.data.batches import BatchStream
-from skipway.data.mixing import CutMix, Mixing, Mixup, with_neighbours
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.augment_kornia import OPERATIONS, ColorJitter, RandAugment
+from skipway.data.images.batches import BatchStream
+from skipway.data.images.mixing import CutMix, Mixing, Mixup, with_neighbours
+from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
 from skipway.data.part import Part
-from skipway.data.preprocess import Preprocess
-from skipway.data.sources import load
-from skipway.training.evaluate import cross_entropy, error_rate
 
 SHAPE = (3, 32, 32)
 # torchvision's names.
@@ -385,7 +385,7 @@ import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "kornia" else found(name, package)
 sys.meta_path.insert(0, Hidden())
-from skipway.data.augment import AUGMENTATIONS, make_augmentations
+from skipway.data.images.augment import AUGMENTATIONS, make_augmentations
 assert {"randaugment", "colorjitter", "mixup", "cutmix"} <= set(AUGMENTATIONS)
 make_augmentations(["mixup", "cutmix"])
 for spec in ("randaugment:k=1", "randaugment:m=99", "randaugment", "colorjitter"):
@@ -405,6 +405,6 @@ for spec in ("randaugment:k=1", "randaugment:m=99", "randaugment", "colorjitter"
 
 
 def test_names_are_found_without_importing_kornia():
-    code = "import sys; from skipway.data.augment import make_augmentations; make_augmentations(['mixup']); " \
+    code = "import sys; from skipway.data.images.augment import make_augmentations; make_augmentations(['mixup']); " \
            "assert 'kornia' not in sys.modules"  # fmt: skip
     subprocess.run([sys.executable, "-c", code], check=True)

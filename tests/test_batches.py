@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipway.data.augment import make_augmentations
-from skipway.data.batches import BatchStream, batches
-from skipway.data.order import Order
+from skipway.data.images.augment import make_augmentations
+from skipway.data.images.batches import BatchStream, batches
+from skipway.data.images.labelled import Split
+from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
+from skipway.data.order import SampleOrder
 from skipway.data.part import Part
-from skipway.data.preprocess import Preprocess
-from skipway.data.sources import load
-from skipway.data.splits import Split
 
 SIZE = 10
 
@@ -151,7 +151,7 @@ def test_augmentations_leave_the_order_alone():
 
 def test_draws_are_not_those_of_the_orders_own_seed():
     (flip,) = make_augmentations(["flip"])
-    _, drawn = Order(99, (1, 8, 8), [3], augment=[flip]).take(99)
+    _, drawn = SampleOrder(99, (1, 8, 8), [3], augment=[flip]).take(99)
     assert not torch.equal(drawn[0], flip.draw(99, (1, 8, 8), torch.Generator().manual_seed(3)))
 
 

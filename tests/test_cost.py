@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from skipway.gates import GATES, Gate
-from skipway.nets.cost import Cost, cost
+from skipway.anatomy.cost import Cost, cost
 from skipway.nets.registry import build, parse_name
 from skipway.nets.stack import SkipNet
+from skipway.skip.gate import GATES, Gate
 
 IMAGE = (3, 32, 32)
 # Stage by stage: channels, pixels, convolutions as wide as their input; the first of stages 2 and 3 is half as wide.

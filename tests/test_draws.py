@@ -11,20 +11,21 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from helpers import body, dense, inputs, scramble, site
-from skipway.draws import drawn_alike, draws_state, uniform
-from skipway.gates import GATES, make_gate
-from skipway.nets.cost import block_costs
+from helpers import CLASSES, body, dense, inputs, placement, scramble
+from skipway.anatomy.cost import block_costs
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import read_flows
-from skipway.probe.signals import layers_of_net, measure
-from skipway.skip import Skip
+from skipway.probe.signals import measure
+from skipway.skip.block import Skip
+from skipway.skip.draws import drawn_alike, draws_state, uniform
+from skipway.skip.gate import GATES, make_gate
 from skipway.training.loop import Training
 from skipway.training.memory import segment
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
-from skipway.training.team import Team, is_of_another
+from skipway.training.world import World, is_of_another
 
 RANDOM = [name for name in GATES if GATES[name].random]
 
@@ -40,7 +41,7 @@ def drawing() -> SkipNet:
 def block_with(gate: str) -> Skip:
     """The second of four blocks."""
     inner = body("vector")
-    return scramble(Skip(make_gate(gate, site(inner)), inner))
+    return scramble(Skip(make_gate(gate, placement(inner)), inner))
 
 
 def let_through(net: nn.Module, x: Tensor) -> list[float]:
@@ -106,14 +107,14 @@ def test_what_is_computed_again_draws_again():
         assert torch.equal(draws_state(), after)  # nothing to come was drawn
 
 
-class Second(Team):
-    index = 1
+class Second(World):
+    rank = 1
 
 
-def training(team: Team) -> Training:
+def training(world: World) -> Training:
     batch = torch.ones(1, 4, 64), torch.zeros(1, 4, dtype=torch.int64)
     stream = Stream([batch] * 4)
-    return Training(Single(drawing()), stream, Recipe(batch_size=4), rates=[0.1], steps=4, team=team)
+    return Training(Single(drawing()), stream, Recipe(batch_size=4), CLASSES, rates=[0.1], steps=4, world=world)
 
 
 class Stream(list):
@@ -134,7 +135,7 @@ class Stream(list):
 
 def test_a_new_member_of_a_larger_team_lets_through_what_the_others_do():
     with drawn_alike(0):
-        alone = training(Team())
+        alone = training(World())
         alone.advance()
         state = alone.state_dict()
         expected = [uniform() for _ in range(3)]

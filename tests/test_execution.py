@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from skipway.eager import eager
-from skipway.gates import Flow
-from skipway.nets.cost import cost
+from skipway.anatomy.cost import cost
 from skipway.nets.registry import build
 from skipway.probe.handles import override_flows, read_flows
+from skipway.skip.eager import eager
+from skipway.skip.gate import Flow
 from skipway.training import execution
 from skipway.training.execution import Execution, can_compile, choose_execution, compiling, prepare
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from helpers import digits
-from skipway.fitting.failure import told
-from skipway.gates import make_gate
-from skipway.rundir import Study
-from skipway.site import Site
+from skipway.rundir.study import Study
+from skipway.runs.failure import told
+from skipway.skip.gate import make_gate
+from skipway.skip.placement import Placement
 from skipway.studies.api import StudyFailedError
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import checked, identity, stacks_of
-from skipway.studies.worker import Task, run_stack
+from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.worker import Job, run_stack
 from skipway.training.execution import Execution
 
 
@@ -43,7 +43,7 @@ def mute() -> None:
         (lambda: 1 / 0, "ZeroDivisionError: division by zero ("),
         (lambda: torch.ones(2) @ torch.ones(3), "RuntimeError: "),
         (lambda: json.loads("{"), "JSONDecodeError: "),
-        (lambda: make_gate("plan", Site(features=1, out_features=1)), "UnknownNameError: unknown gate 'plan'."),
+        (lambda: make_gate("plan", Placement(features=1, out_features=1)), "UnknownNameError: unknown gate 'plan'."),
         (mute, "Mute: its message cannot be shown ("),
         (lambda: exit(3), "SystemExit: 3 ("),
     ],
@@ -57,7 +57,7 @@ def test_the_place_is_the_last_one_in_the_users_own_files(function, beginning):
 
 def test_without_a_line_of_the_users_it_is_the_innermost():
     with pytest.raises(ValueError) as error:
-        make_gate("plan", Site(features=1, out_features=1))
+        make_gate("plan", Placement(features=1, out_features=1))
     assert "registry.py, line " in told(error.value.with_traceback(error.value.__traceback__.tb_next))
     assert told(ValueError()) == "ValueError"
 
@@ -65,10 +65,10 @@ def test_without_a_line_of_the_users_it_is_the_innermost():
 def test_a_task_that_cannot_be_read_fails_by_itself(tmp_path):
     data, _ = digits()
     config = checked(StudyConfig(gates=("plain",), depths=(3,), seeds=(0,)))
-    (stack,) = stacks_of(config, data, torch.device("cpu"))
-    identities = tuple(identity(cell, config, data) for cell in stack.cells)
-    task = Task(stack, config, "cpu", 1, Execution(), identities, definitions=b"cno_such_module\nMine\n.")
-    reason = run_stack(task, tmp_path)
+    (stack,) = stacks_of(Plan.of(config, data), torch.device("cpu"))
+    identities = tuple(Plan.of(config, data).identity(cell) for cell in stack.cells)
+    job = Job(stack, config, "cpu", 1, Execution(), identities, definitions=b"cno_such_module\nMine\n.")
+    reason = run_stack(job, tmp_path)
     assert reason is not None
     assert reason.startswith("ModuleNotFoundError: No module named 'no_such_module' (")
     assert not list(Study(tmp_path).runs())

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from image_folders import CLASSES, image_files, png, write_pair
-from skipway.data.decode import Size, _check_fits
-from skipway.data.folder import find_files
 from skipway.data.guard import check_paths
-from skipway.data.pictures import FORMATS, opened
-from skipway.data.sources import load
+from skipway.data.images.decode import Size, _check_fits
+from skipway.data.images.folder import find_files
+from skipway.data.images.pictures import FORMATS, opened
+from skipway.data.images.sources import load
 
 LAYOUT = ["train/cat", "train/dog", "test/cat", "test/dog"]
 WAYS = [{}, {"image_size": 4}]

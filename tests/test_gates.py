@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from helpers import KINDS, body, dense, flow_of, inputs, scramble, site
-from skipway.gates import GATES, Flow, Gate, Site, canonical, make_gate
+from helpers import KINDS, body, dense, flow_of, inputs, placement, scramble
 from skipway.probe.handles import read_flows
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, Flow, Gate, canonical, make_gate
+from skipway.skip.placement import Placement
 
 RULES = list(GATES)
 
@@ -58,7 +59,7 @@ def gated(spec: str, kind: str) -> tuple[Skip, Tensor]:
     """A block with this rule, the second of four, with random weights throughout, and an input; float64."""
     torch.manual_seed(0)
     inner = body(kind)
-    block = Skip(make_gate(spec, site(inner)), inner).double().eval()
+    block = Skip(make_gate(spec, placement(inner)), inner).double().eval()
     return scramble(block), inputs(kind).double()
 
 
@@ -113,10 +114,10 @@ def test_every_rule_builds_in_a_net_and_its_parameters_get_gradients(name):
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 50, 1000])
 def test_the_automatic_bias_follows_the_number_of_blocks(count):
     inner = body("vector")
-    gate = make_gate("highway", site(inner, index=0, count=count))
+    gate = make_gate("highway", placement(inner, index=0, count=count))
     expected = min(-math.log(count), -1.0)
     torch.testing.assert_close(gate.transform.bias, torch.full((2,), expected))
-    separate = make_gate("highway-separate", site(inner, index=0, count=count))
+    separate = make_gate("highway-separate", placement(inner, index=0, count=count))
     torch.testing.assert_close(separate.transform.bias, torch.full((2,), expected))
     torch.testing.assert_close(separate.carry.bias, torch.full((2,), -expected))
 
@@ -129,29 +130,29 @@ def test_a_dense_net_counts_its_gated_blocks_for_the_bias():
 
 @pytest.mark.parametrize("name", ["exclusive", "shortcut-only"])
 def test_gates_of_he_2016_are_1x1_and_start_at_minus_6(name):
-    gate = make_gate(name, site(body("image", 3, kernel=5)))
+    gate = make_gate(name, placement(body("image", 3, kernel=5)))
     assert gate.transform.weight.shape == (3, 3, 1, 1)
     torch.testing.assert_close(gate.transform.bias, torch.full((3,), -6.0))
-    assert make_gate(f"{name}:bias=-3", site(body("image"))).transform.bias[0] == -3
+    assert make_gate(f"{name}:bias=-3", placement(body("image"))).transform.bias[0] == -3
 
 
 def test_a_given_bias_is_taken():
-    assert make_gate("highway:bias=-4", site(body("vector"))).transform.bias.tolist() == [-4, -4]
+    assert make_gate("highway:bias=-4", placement(body("vector"))).transform.bias.tolist() == [-4, -4]
 
 
 def test_the_gate_of_a_convolution_has_the_bodys_kernel_unless_told():
     inner = body("image", 3, kernel=5)
-    assert make_gate("highway", site(inner)).transform.weight.shape == (3, 3, 5, 5)
-    assert make_gate("highway:kernel=1", site(inner)).transform.weight.shape == (3, 3, 1, 1)
+    assert make_gate("highway", placement(inner)).transform.weight.shape == (3, 3, 5, 5)
+    assert make_gate("highway:kernel=1", placement(inner)).transform.weight.shape == (3, 3, 1, 1)
 
 
 def test_a_gate_cannot_have_an_even_kernel():
     with pytest.raises(ValueError, match="must be odd"):
-        make_gate("highway:kernel=2", site(body("image")))
+        make_gate("highway:kernel=2", placement(body("image")))
 
 
 def test_the_carry_of_a_shortcut_only_gate_keeps_its_digits_near_zero():
-    gate = make_gate("shortcut-only", site(body("vector")))
+    gate = make_gate("shortcut-only", placement(body("vector")))
     with torch.no_grad():
         gate.transform.weight.zero_()
         gate.transform.bias.fill_(30.0)  # 1 - sigmoid(30) is 0 in float32
@@ -165,7 +166,7 @@ def test_the_carry_of_a_shortcut_only_gate_keeps_its_digits_near_zero():
 def test_a_word_where_a_number_belongs_is_refused(spec):
     setting = spec.partition(":")[2].partition("=")[0]
     with pytest.raises(ValueError, match=f"{setting} is a number or 'auto'"):
-        make_gate(spec, site(body("image")))
+        make_gate(spec, placement(body("image")))
 
 
 # -- T = 0 and T = 1 ---------------------------------------------------------------------------------------------------
@@ -201,7 +202,9 @@ def test_the_linear_rule_of_stochastic_depth(p_last):
 
 def test_stochastic_depth_lets_blocks_through_as_often_as_the_rule_says():
     blocks, draws = 4, 4000
-    gates = [make_gate("stochastic-depth", site(body("vector"), index=i, count=blocks)).train() for i in range(blocks)]
+    gates = [
+        make_gate("stochastic-depth", placement(body("vector"), index=i, count=blocks)).train() for i in range(blocks)
+    ]
     torch.manual_seed(0)
     z = torch.zeros(1, 2)
     for place, gate in enumerate(gates, 1):
@@ -230,7 +233,7 @@ def test_stochastic_depth_draws_once_a_batch_and_again_from_the_same_seed():
 @pytest.mark.parametrize("p_last", [0, -0.5, 1.5])
 def test_a_survival_that_is_no_probability_is_refused(p_last):
     with pytest.raises(ValueError, match="p_last is a probability"):
-        make_gate(f"stochastic-depth:p_last={p_last}", site(body("vector")))
+        make_gate(f"stochastic-depth:p_last={p_last}", placement(body("vector")))
 
 
 # -- starts ------------------------------------------------------------------------------------------------------------
@@ -240,18 +243,18 @@ def test_rezero_starts_as_the_identity():
     block = Skip("rezero", body("vector"))
     x = inputs("vector")
     assert torch.equal(block(x), x)
-    assert make_gate("rezero:init=0.5", site(block.body)).scale == 0.5
+    assert make_gate("rezero:init=0.5", placement(block.body)).scale == 0.5
 
 
 @pytest.mark.parametrize(("count", "start"), [(1, 0.1), (18, 0.1), (19, 1e-5), (24, 1e-5), (25, 1e-6), (100, 1e-6)])
 def test_layerscale_starts_by_depth(count, start):
-    gate = make_gate("layerscale", site(body("vector"), index=0, count=count))
+    gate = make_gate("layerscale", placement(body("vector"), index=0, count=count))
     torch.testing.assert_close(gate.scale, torch.full((2,), start), rtol=1e-6, atol=0)
 
 
 def test_a_given_start_of_layerscale_is_taken():
-    assert make_gate("layerscale:init=0.3", site(body("image", 3))).scale.shape == (3, 1, 1)
-    torch.testing.assert_close(make_gate("layerscale:init=0.3", site(body("vector"))).scale, torch.full((2,), 0.3))
+    assert make_gate("layerscale:init=0.3", placement(body("image", 3))).scale.shape == (3, 1, 1)
+    torch.testing.assert_close(make_gate("layerscale:init=0.3", placement(body("vector"))).scale, torch.full((2,), 0.3))
 
 
 def linears(block: nn.Module) -> list[nn.Linear]:
@@ -274,7 +277,7 @@ def test_residual_scales_the_last_layer_of_each_body_at_the_start(spec, factor, 
 def test_residual_leaves_bodies_that_normalise_as_they_are():
     inner = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.ReLU(), nn.Linear(3, 3))
     before = inner[3].weight.detach().clone()
-    gate = make_gate("residual", site(inner, count=100))
+    gate = make_gate("residual", placement(inner, count=100))
     gate.init_body(inner)
     assert torch.equal(inner[3].weight, before)
 
@@ -295,28 +298,28 @@ def test_fixup_scales_and_zeroes_as_the_paper_says(layers):
 
 def test_fixup_is_refused_where_it_cannot_train():
     with pytest.raises(ValueError, match=r"fixup needs bodies of two layers or more.* has 1"):
-        make_gate("fixup", site(nn.Linear(2, 2)))
+        make_gate("fixup", placement(nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="a ReLU after it passes no gradient"):
-        make_gate("fixup", site(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())))
+        make_gate("fixup", placement(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())))
 
 
-# -- sites -------------------------------------------------------------------------------------------------------------
+# -- placements --------------------------------------------------------------------------------------------------------
 
 
-def test_a_site_reads_its_body():
+def test_a_placement_reads_its_body():
     inner = nn.Sequential(
         nn.Conv2d(3, 8, 5, stride=2, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 1, stride=2), nn.ReLU()
     )
-    found = Site.of(inner, index=2, count=7)
-    assert found == Site(
+    found = Placement.of(inner, index=2, count=7)
+    assert found == Placement(
         features=3, out_features=6, kind="conv2d", kernel=5, stride=4, row=(2, 7),
         body_layers=2, norm=nn.BatchNorm2d, ends_in_relu=True,
     )  # fmt: skip
     assert found.normalised
     assert (found.index, found.count, found.keeps_shape) == (2, 7, False)
-    assert Site.of(nn.Linear(4, 4)).keeps_shape
-    assert not Site.of(nn.Linear(4, 5)).keeps_shape
-    assert not Site.of(nn.Conv1d(4, 4, 3, stride=2)).keeps_shape
+    assert Placement.of(nn.Linear(4, 4)).keeps_shape
+    assert not Placement.of(nn.Linear(4, 5)).keeps_shape
+    assert not Placement.of(nn.Conv1d(4, 4, 3, stride=2)).keeps_shape
 
 
 @pytest.mark.parametrize("kind", ["vector", "conv1d", "image", "volume"])
@@ -324,7 +327,7 @@ def test_a_site_reads_its_body():
 def test_every_rule_fits_a_body_that_changes_the_shape(name, kind):
     inner = body(kind, 2, 3, stride=1 if kind == "vector" else 2)
     x = inputs(kind)
-    t, c = flow_of(make_gate(name, site(inner)).eval(), x)
+    t, c = flow_of(make_gate(name, placement(inner)).eval(), x)
     shape = inner(x).shape
     assert torch.broadcast_shapes(t.shape, c.shape, shape) == shape
 
@@ -335,8 +338,8 @@ def test_every_rule_fits_a_body_that_changes_the_shape(name, kind):
 @pytest.fixture
 def halves():
     class Halves(Gate, name="test-halves"):
-        def __init__(self, site: Site, *, weight: float = 0.5) -> None:
-            super().__init__(site)
+        def __init__(self, placement: Placement, *, weight: float = 0.5) -> None:
+            super().__init__(placement)
             self.weight = weight
 
         def forward(self, z: Tensor) -> Flow:
@@ -366,4 +369,4 @@ def test_a_rule_without_forward_says_so():
         pass
 
     with pytest.raises(NotImplementedError, match="Nothing defines no forward"):
-        Nothing(site(body("vector")))(torch.zeros(1, 2))
+        Nothing(placement(body("vector")))(torch.zeros(1, 2))

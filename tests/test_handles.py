@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from helpers import body, scramble
-from skipway.eager import as_written, eager
-from skipway.gates import Flow, make_gate
 from skipway.probe.handles import find_skips, override_flows, read_flows
 from skipway.probe.lesion import LESION, lesion
-from skipway.site import Site
-from skipway.skip import Residual, Skip
+from skipway.skip.block import Residual, Skip
+from skipway.skip.eager import as_written, eager
+from skipway.skip.gate import Flow, make_gate
+from skipway.skip.placement import Placement
 
 CONTEXTS = {
     "read": read_flows,
@@ -195,7 +195,7 @@ def test_what_is_computed_again_is_lesioned_again():
 
 
 def test_two_blocks_that_share_a_gate_are_read_and_lesioned_apart():
-    gate = scramble(make_gate("highway:bias=-1", Site.of(nn.Linear(4, 4))))
+    gate = scramble(make_gate("highway:bias=-1", Placement.of(nn.Linear(4, 4))))
     net = nn.Sequential(*(Skip(gate, nn.Linear(4, 4)) for _ in range(2)))
     with read_flows(net) as flows:
         net(X)
@@ -347,7 +347,7 @@ def test_a_lesion_and_a_dropped_block_do_not_overwrite_the_input():
     block = Residual(nn.Linear(4, 4), post=nn.ReLU(inplace=True))
     with lesion(block, ""):
         assert torch.equal(block(x), torch.relu(X))
-    last = Site.of(nn.Linear(4, 4), index=3, count=4)
+    last = Placement.of(nn.Linear(4, 4), index=3, count=4)
     gate = make_gate("stochastic-depth:p_last=1e-9", last)
     dropped = Skip(gate, nn.Linear(4, 4), post=nn.ReLU(inplace=True)).train()
     assert torch.equal(dropped(x), torch.relu(X))

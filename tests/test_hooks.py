@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import body, dense, inputs, scramble, site
-from skipway.gates import GATES, make_gate
+from helpers import body, dense, inputs, placement, scramble
 from skipway.nets.registry import build
-from skipway.shortcuts import SHORTCUTS, make_shortcut
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, make_gate
+from skipway.skip.shortcuts import SHORTCUTS, make_shortcut
 
 RULES = list(GATES)
 
@@ -21,8 +21,8 @@ RULES = list(GATES)
 def block(gate: str, kind: str, shortcut: str | None = None) -> tuple[nn.Module, Tensor]:
     """A block with every part that an in-place ReLU could spoil."""
     inner = body(kind)
-    way = shortcut and make_shortcut(shortcut, site(inner))
-    return Skip(make_gate(gate, site(inner)), inner, way or None, pre=nn.Tanh(), post=nn.ReLU()), inputs(kind)
+    way = shortcut and make_shortcut(shortcut, placement(inner))
+    return Skip(make_gate(gate, placement(inner)), inner, way or None, pre=nn.Tanh(), post=nn.ReLU()), inputs(kind)
 
 
 def image_net(name: str, size: int, **settings: object) -> tuple[nn.Module, Tensor]:

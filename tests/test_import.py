@@ -25,7 +25,9 @@ def test_importing_skipway_loads_no_torch_and_no_room():
 
 
 def test_every_public_name_is_there():
-    assert {"Skip", "Residual", "Highway", "Gate", "Flow", "Site", "build", "load", "study"} <= set(skipway.__all__)
+    assert {"Skip", "Residual", "Highway", "Gate", "Flow", "Placement", "build", "load", "study"} <= set(
+        skipway.__all__
+    )
     for name in skipway.__all__:
         thing = getattr(skipway, name)
         assert getattr(skipway, name) is thing

@@ -8,7 +8,7 @@ import random
 import pytest
 from scipy import stats
 
-from skipway.report.inference import (
+from skipway.report.verdict.inference import (
     Estimate,
     Sample,
     contrast,

@@ -8,7 +8,7 @@ import pytest
 
 import skipway as sw
 from skipway.cli.main import WRONG_USAGE, main
-from skipway.fitting.advice import check_width
+from skipway.runs.advice import check_width
 from skipway.training.machine import cores, memory_bytes
 from skipway.training.recipe import Recipe
 

@@ -11,8 +11,9 @@ import threading
 import pytest
 
 from skipway.cli.main import main
-from skipway.locks import BusyError, locked, wait_until_free
-from skipway.rundir import LOCK, clear_sides
+from skipway.rundir.files import clear_sides
+from skipway.rundir.layout import LOCK
+from skipway.rundir.locks import BusyError, locked, wait_until_free
 from skipway.studies import runner
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study
@@ -20,7 +21,7 @@ from skipway.studies.runner import run_study
 HOLDS = """
 import sys
 from pathlib import Path
-from skipway.locks import locked
+from skipway.rundir.locks import locked
 with locked(Path(sys.argv[1]), ""):
     print("held", flush=True)
     input()

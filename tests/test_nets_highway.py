@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.gates import GATES, Site, layers_of, make_gate
-from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
+from skipway.anatomy.layers import layers_of_net
+from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.probe.handles import find_skips, read_flows
 from skipway.probe.lesion import lesion
-from skipway.probe.signals import layers_of_net, measure
-from skipway.registry import UnknownNameError, settings_of
+from skipway.probe.signals import measure
+from skipway.settings.registry import UnknownNameError, settings_of
+from skipway.skip.gate import GATES, make_gate
+from skipway.skip.placement import Placement, layers_of
 from skipway.training.replicas import why_not_stackable
 
 BODIES = {"highway-mnist": (10, (1, 28, 28)), "highway-cifar": (19, (3, 32, 32)), "highway-2025": (14, (3, 32, 32))}
@@ -27,7 +29,7 @@ def parameters(net: nn.Module) -> int:
 def tiny(body: str, gate: str = "highway", **settings: object) -> nn.Module:
     depth, shape = BODIES[body]
     torch.manual_seed(0)
-    return build_body(body, gate=gate, depth=depth, shape=shape, classes=10, width=8)
+    return build_family(body, gate=gate, depth=depth, shape=shape, classes=10, width=8)
 
 
 def images(body: str, batch: int = 2) -> Tensor:
@@ -106,14 +108,14 @@ def test_the_mnist_net_fits_square_images_from_8_pixels(size):
 @pytest.mark.parametrize("shape", [(1, 28, 27), (1, 7, 7)])
 def test_other_images_are_refused(shape):
     with pytest.raises(ValueError, match="MNIST net takes"):
-        build_body("highway-mnist", gate="highway", depth=10, shape=shape, classes=2, width=None)
+        build_family("highway-mnist", gate="highway", depth=10, shape=shape, classes=2, width=None)
 
 
 @pytest.mark.parametrize("body", ["highway-mnist", "highway-cifar"])
 def test_a_width_below_one_is_refused(body):
     depth, shape = BODIES[body]
     with pytest.raises(ValueError, match="width is a whole number from 1; it is 0"):
-        build_body(body, gate="plain", depth=depth, shape=shape, classes=2, width=0)
+        build_family(body, gate="plain", depth=depth, shape=shape, classes=2, width=0)
 
 
 # -- initial weights and the solver's exception ------------------------------------------------------------------------
@@ -228,7 +230,7 @@ def test_highway_110_2025_is_published_in_these_numbers():
 
 def test_the_deep_gate_is_two_layers_where_the_body_is_not_normalised():
     body = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
-    gate = make_gate("highway-deep:bias=-3", Site.of(body))
+    gate = make_gate("highway-deep:bias=-3", Placement.of(body))
     assert (gate.transform.layer2.bias == -3).all()
     assert not gate.transform.layer1.bias.any()
     z = torch.randn(4, 5)
@@ -240,8 +242,8 @@ def test_the_deep_gate_is_two_layers_where_the_body_is_not_normalised():
 
 
 def test_the_deep_gates_bias_follows_the_depth_unless_told():
-    site = Site.of(nn.Linear(3, 3), count=50)
-    alone, deep = (make_gate(name, site).transform for name in ("highway", "highway-deep"))
+    placement = Placement.of(nn.Linear(3, 3), count=50)
+    alone, deep = (make_gate(name, placement).transform for name in ("highway", "highway-deep"))
     torch.testing.assert_close(deep.layer2.bias, alone.bias)
 
 
@@ -264,7 +266,7 @@ def test_another_depth_is_refused_with_the_nearest(body, depth, near):
     with pytest.raises(ValueError, match=rf"{depth}\. Nearest: {near}\."):
         check_depth(body, depth)
     with pytest.raises(ValueError, match=rf"{depth}\. Nearest: {near}\."):
-        build_body(body, gate="highway", depth=depth, shape=(3, 32, 32), classes=2, width=None)
+        build_family(body, gate="highway", depth=depth, shape=(3, 32, 32), classes=2, width=None)
 
 
 def test_wrong_names_are_told_the_right_ones():

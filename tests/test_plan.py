@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.plan import plan
+from skipway.runs.config import RunConfig
+from skipway.runs.plan import plan_run
 from skipway.training.recipe import Recipe
 
-CONFIG = TrainConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,)))
+CONFIG = RunConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,)))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ CONFIG = TrainConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,))
     ids=str,
 )
 def test_what_decides_the_numbers_decides_the_name(changes):
-    assert plan(replace(CONFIG, **changes)).id != plan(CONFIG).id
+    assert plan_run(replace(CONFIG, **changes)).id != plan_run(CONFIG).id
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ def test_what_decides_the_numbers_decides_the_name(changes):
     ids=str,
 )
 def test_another_way_to_write_it_does_not(changes):
-    assert plan(replace(CONFIG, **changes)).id == plan(CONFIG).id
+    assert plan_run(replace(CONFIG, **changes)).id == plan_run(CONFIG).id

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import body, dense, digits, scramble
-from skipway import skip
-from skipway.gates import GATES, Flow
+from helpers import body, cross_entropy, dense, digits, scramble
+from skipway.anatomy.layers import layers_of_net
 from skipway.nets.stack import SkipNet
 from skipway.probe.handles import find_skips, override_flows, read_flows
 from skipway.probe.lesion import lesion
-from skipway.probe.signals import layers_of_net, measure
-from skipway.rundir import PROBE_COLUMNS
-from skipway.shortcuts import make_shortcut
-from skipway.skip import Residual, Skip
-from skipway.training.evaluate import cross_entropy
+from skipway.probe.signals import measure
+from skipway.rundir.layout import PROBE_COLUMNS
+from skipway.skip import block as skip
+from skipway.skip.block import Residual, Skip
+from skipway.skip.gate import GATES, Flow
+from skipway.skip.shortcuts import make_shortcut
 from skipway.training.replicas import stack, why_not_stackable
 
 RULES = list(GATES)
@@ -308,16 +308,16 @@ def test_a_lesion_is_refused_where_the_shape_changes_and_there_is_no_shortcut(st
 
 def test_a_lesion_of_a_block_with_a_shortcut_carries_through_it():
     inner = body("image", 2, 4, stride=2)
-    block = Skip("plain", inner, make_shortcut("A", find_site(inner)))
+    block = Skip("plain", inner, make_shortcut("A", find_placement(inner)))
     x = torch.randn(1, 2, 6, 6)
     with lesion(block, [""]):
         assert torch.equal(block(x)[:, :2], x[:, :, ::2, ::2])
 
 
-def find_site(inner: nn.Module):
-    from skipway.gates import Site
+def find_placement(inner: nn.Module):
+    from skipway.skip.placement import Placement
 
-    return Site.of(inner)
+    return Placement.of(inner)
 
 
 def test_a_name_that_is_no_block_is_refused_with_those_that_are():

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from skipway.rundir import Study
+from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
-from skipway.studies.runner import Watch, run_study
+from skipway.studies.runner import StudyObserver, run_study
 from skipway.training.recipe import Recipe
 
 ray = pytest.importorskip("ray")
@@ -25,7 +25,7 @@ CONFIG = StudyConfig(
 )
 
 
-class Loses(Watch):
+class Loses(StudyObserver):
     """Takes a machine away when the first stack is done, and counts what is reported."""
 
     def __init__(self, lose) -> None:
@@ -67,7 +67,7 @@ def machines(two_cores):
 def test_a_machine_that_is_lost_costs_no_cell(machines, tmp_path):
     cluster, second = machines
     watch = Loses(lambda: cluster.remove_node(second, allow_graceful=False))
-    lost = run_study(CONFIG, tmp_path / "lost", ray=cluster.address, watch=watch)
+    lost = run_study(CONFIG, tmp_path / "lost", ray=cluster.address, observer=watch)
     whole = run_study(CONFIG, tmp_path / "whole")
     assert lost.info()["status"] == "done"
     assert not lost.info()["failures"]

@@ -16,12 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import dense, digits, scramble
-from skipway.data.batches import BatchStream
-from skipway.gates import GATES, Flow, Gate, Site
+from helpers import CLASSES, cross_entropy, dense, digits, error_rate, scramble
+from skipway.data.images.batches import BatchStream
 from skipway.nets.stack import SkipNet
-from skipway.skip import Skip
-from skipway.training.evaluate import Scores, cross_entropy, error_rate
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, Flow, Gate
+from skipway.skip.placement import Placement
+from skipway.training.evaluate import Scores
 from skipway.training.loop import Curves, train
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, Single, Stack, stack, stack_size, why_not_stackable
@@ -55,6 +56,7 @@ def fit(
         net,
         ((x.to(dtype), y) for x, y in stream),
         recipe,
+        CLASSES,
         rates=rates,
         steps=STEPS,
         epoch_steps=len(data.train) / recipe.batch_size,
@@ -231,8 +233,8 @@ def test_rules_that_draw_random_numbers_run_singly(gate):
 class Counting(Gate):
     """Keeps a buffer, which replicas would share."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, z: Tensor) -> Flow:
@@ -259,7 +261,7 @@ def test_what_a_replica_dimension_would_change_is_refused_with_the_reason(inner,
 
 
 def test_a_rule_with_buffers_is_refused():
-    net = SkipNet(nn.Identity(), [Skip(Counting(Site.of(nn.Linear(4, 4))), nn.Linear(4, 4))], nn.Linear(4, 2))
+    net = SkipNet(nn.Identity(), [Skip(Counting(Placement.of(nn.Linear(4, 4))), nn.Linear(4, 4))], nn.Linear(4, 2))
     assert "keeps buffers (seen)" in str(why_not_stackable(net))
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from skipway.report import charts
-from skipway.report.axes import ticks
+from skipway.report.charts import makers as charts
+from skipway.report.charts.axes import ticks
+from skipway.report.charts.theme import depth_colours
 from skipway.report.page import write
 from skipway.report.query import query, runs
 from skipway.report.series import POINTS_A_LINE, thinned
 from skipway.report.summary import summarise
 from skipway.report.table import columns, markdown, table
-from skipway.report.theme import depth_colours
-from skipway.report.verdict import verdict
-from skipway.rundir import RunContent, Study
+from skipway.report.verdict.sentences import verdict
+from skipway.rundir.run import RunContent
+from skipway.rundir.study import Study
 from study_folders import conv, made
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 import skipway as sw
 from helpers import body, dense
-from skipway.gates import GATES, Flow, Gate, Site
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import GATES, Flow, Gate
+from skipway.skip.placement import Placement
 
 # What depends on depth, and the same rule with a fixed setting in place of what follows from depth.
 BY_DEPTH = {
@@ -91,9 +92,9 @@ def test_residual_and_highway_by_name_leave_the_body_as_it_is():
 
 def test_a_rule_of_ones_own_is_asked_for_its_depth_too():
     class Sums(Gate):
-        def __init__(self, site: Site) -> None:
-            super().__init__(site)
-            self.share = 1 / site.count
+        def __init__(self, placement: Placement) -> None:
+            super().__init__(placement)
+            self.share = 1 / placement.count
 
         def forward(self, z: Tensor) -> Flow:
             return Flow(self.share, 1.0)

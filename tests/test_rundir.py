@@ -11,22 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from skipway.rundir import (
-    FORMAT,
-    METRICS,
-    PROBE_COLUMNS,
-    PROBES,
-    RUN,
-    WEIGHTS,
-    Batch,
-    Run,
-    RunContent,
-    Study,
-    read_json,
-    run_id,
-    write_bytes,
-    write_json,
-)
+from skipway.rundir.files import read_json, write_bytes, write_json
+from skipway.rundir.layout import FORMAT, METRICS, PROBE_COLUMNS, PROBES, RUN, WEIGHTS, run_id
+from skipway.rundir.run import Run, RunContent
+from skipway.rundir.study import Batch, Study
 
 IDENTITY = {"data": {"fingerprint": "f"}, "net": {"gate": "highway", "depth": 5}, "learning_rate": 0.1, "seed": 0}
 
@@ -64,7 +52,7 @@ def test_a_runs_name_is_the_same_for_ever():
 def test_a_runs_name_does_not_depend_on_the_order_of_what_it_hashes():
     assert run_id(dict(reversed(IDENTITY.items()))) == run_id(IDENTITY)
     again = subprocess.run(
-        [sys.executable, "-c", f"from skipway.rundir import run_id; print(run_id({IDENTITY!r}))"],
+        [sys.executable, "-c", f"from skipway.rundir.layout import run_id; print(run_id({IDENTITY!r}))"],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert again.stdout.strip() == run_id(IDENTITY)
@@ -117,7 +105,7 @@ def test_a_reader_beside_a_writer_never_sees_half_a_file(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"n": 0, "pad": ["x"] * 20_000})
     code = (
-        "import sys; from pathlib import Path; from skipway.rundir import write_json\n"
+        "import sys; from pathlib import Path; from skipway.rundir.files import write_json\n"
         "for n in range(60): write_json(Path(sys.argv[1]), {'n': n, 'pad': ['x'] * 20_000})"
     )
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)])
@@ -222,7 +210,8 @@ def test_nothing_counts_before_the_commit_and_all_of_it_after(tmp_path):
 
 def test_a_writer_killed_before_its_commit_leaves_nothing_that_counts(tmp_path):
     code = (
-        "import os, sys, signal; from pathlib import Path; from skipway.rundir import RunContent, Study\n"
+        "import os, sys, signal; from pathlib import Path\n"
+        "from skipway.rundir.run import RunContent; from skipway.rundir.study import Study\n"
         "batch = Study(Path(sys.argv[1])).batch('b')\n"
         "for name in ('r1', 'r2'): batch.add(RunContent(name, {'metrics': {}}, [], [], b''))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

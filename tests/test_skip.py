@@ -7,14 +7,14 @@ import torch
 import torch.fx
 from torch import nn
 
-from helpers import KINDS, body, inputs, scramble, site
-from skipway.gates import GATES, Flow, Gate, make_gate
+from helpers import KINDS, body, inputs, placement, scramble
 from skipway.nets.stack import named
 from skipway.probe.handles import override_flows
 from skipway.probe.lesion import lesion
-from skipway.row import skip_row
-from skipway.shortcuts import make_shortcut
-from skipway.skip import Highway, Residual, Skip
+from skipway.skip.block import Highway, Residual, Skip
+from skipway.skip.gate import GATES, Flow, Gate, make_gate
+from skipway.skip.row import skip_row
+from skipway.skip.shortcuts import make_shortcut
 
 
 class Forbidden(nn.Module):
@@ -28,8 +28,8 @@ def whole_block(gate: str, kind: str = "vector", *, stride: int = 1) -> Skip:
     """A block with all its parts; float64, with random weights."""
     torch.manual_seed(1)
     inner = body(kind, 2, 4, stride=stride)
-    shortcut = make_shortcut("B", site(inner))
-    block = Skip(make_gate(gate, site(inner)), inner, shortcut, pre=nn.Tanh(), post=nn.Sigmoid())
+    shortcut = make_shortcut("B", placement(inner))
+    block = Skip(make_gate(gate, placement(inner)), inner, shortcut, pre=nn.Tanh(), post=nn.Sigmoid())
     return scramble(block).double().eval()
 
 
@@ -84,9 +84,9 @@ def test_a_coupled_number_is_an_interpolation():
 
 def test_what_is_multiplied_by_the_number_0_is_not_computed():
     x = inputs("vector")
-    gate = make_gate("constant:transform=0,carry=1", site(body("vector")))
+    gate = make_gate("constant:transform=0,carry=1", placement(body("vector")))
     assert Skip(gate, Forbidden())(x) is x
-    gate = make_gate("constant:transform=1,carry=0", site(body("vector")))
+    gate = make_gate("constant:transform=1,carry=0", placement(body("vector")))
     inner = body("vector")
     assert torch.equal(Skip(gate, inner, Forbidden())(x), inner(x))
     assert torch.equal(Skip("plain", inner, Forbidden())(x), inner(x))
@@ -99,7 +99,7 @@ def test_what_is_multiplied_by_the_number_0_is_not_computed():
 
 def test_a_dropped_block_of_stochastic_depth_does_not_run():
     block = Skip(
-        make_gate("stochastic-depth:p_last=0.01", site(body("vector"), index=99, count=100)), Forbidden()
+        make_gate("stochastic-depth:p_last=0.01", placement(body("vector"), index=99, count=100)), Forbidden()
     ).train()
     torch.manual_seed(0)
     x = inputs("vector")
@@ -133,7 +133,7 @@ def test_highway_takes_its_bias(bias):
 @pytest.mark.parametrize("short", [Residual, Highway])
 def test_short_forms_take_all_the_parts(short):
     inner = body("image", 2, 4, stride=2)
-    shortcut = make_shortcut("A", site(inner))
+    shortcut = make_shortcut("A", placement(inner))
     block = short(inner, shortcut, pre=nn.Tanh(), post=nn.ReLU())
     x = inputs("image")
     z = torch.tanh(x)
@@ -159,7 +159,7 @@ def test_a_specification_needs_a_body_to_fit():
 def test_a_subclass_may_be_its_own_body_and_shortcut():
     class Block(Skip):
         def __init__(self) -> None:
-            super().__init__(make_gate("constant:transform=0.5,carry=2", site(body("vector"))))
+            super().__init__(make_gate("constant:transform=0.5,carry=2", placement(body("vector"))))
             self.fc1 = nn.Linear(2, 2)
 
         def transform(self, z):
@@ -229,7 +229,7 @@ def test_a_shortcut_is_named_as_a_gate_is(name):
     x = torch.randn(2, 8)
     torch.testing.assert_close(block(x), block.shortcut(x) + block.body(x))
     with pytest.raises(ValueError, match="'B' is built to fit a body"):
-        Skip(make_gate("residual", site(nn.Linear(8, 8))), None, "B")
+        Skip(make_gate("residual", placement(nn.Linear(8, 8))), None, "B")
     with pytest.raises(ValueError, match="shortcut"):
         Residual(nn.Linear(8, 8), "nothing")
 
@@ -261,7 +261,7 @@ class Given(Gate):
     """T and C as they are given."""
 
     def __init__(self, t: torch.Tensor | float, c: torch.Tensor | float | None) -> None:
-        super().__init__(site(body("vector")))
+        super().__init__(placement(body("vector")))
         self.flow = Flow(t, c)
 
     def forward(self, z):

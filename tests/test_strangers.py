@@ -23,7 +23,8 @@ from skipway.cli.main import main
 from skipway.cli.tell import telling_warnings
 from skipway.report.printable import printable
 from skipway.report.query import query
-from skipway.rundir import Study, write_bytes
+from skipway.rundir.files import write_bytes
+from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study
 from study_folders import made

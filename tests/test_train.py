@@ -16,14 +16,15 @@ import pytest
 import torch
 
 import skipway as sw
-from helpers import StopsAt
+from helpers import CLASSES, StopsAt
 from skipway.cli.main import main
-from skipway.fitting.advice import activation_bytes, what_would_fit
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.fit import Means
-from skipway.fitting.run import run_training, usual_means
 from skipway.nets.registry import build
-from skipway.rundir import METRICS, PROBES, WEIGHTS, Run
+from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
+from skipway.rundir.run import Run
+from skipway.runs.advice import activation_bytes, what_would_fit
+from skipway.runs.config import RunConfig
+from skipway.runs.fit import Resources
+from skipway.runs.run import make_resources, run_training
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook
 from skipway.training.recipe import Recipe
@@ -33,12 +34,12 @@ from skipway.training.saving import Stopped, stopping_tidily
 RECIPE = Recipe(learning_rates=(0.05,), batch_size=48, steps=40, schedule="exponential", warmup_steps=5)
 # Momentum and moments, batch norm's statistics, draws of dropout and of stochastic depth, draws of augmentations.
 CONFIGS = {
-    "dense": TrainConfig(net="highway-dense-12", width=12, recipe=RECIPE),
-    "adamw": TrainConfig(net="residual-dense-11", width=12, recipe=Recipe(**{**vars(RECIPE), "optimizer": "adamw"})),
-    "conv": TrainConfig(
+    "dense": RunConfig(net="highway-dense-12", width=12, recipe=RECIPE),
+    "adamw": RunConfig(net="residual-dense-11", width=12, recipe=Recipe(**{**vars(RECIPE), "optimizer": "adamw"})),
+    "conv": RunConfig(
         net="resnet-8", width=4, recipe=Recipe(**{**vars(RECIPE), "augment": ("crop:pad=1", "flip"), "steps": 12})
     ),
-    "draws": TrainConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
+    "draws": RunConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
 }
 
 
@@ -71,10 +72,10 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(name, tmp_path):
 def test_recomputing_and_accumulating_go_on_as_they_began(tmp_path):
     """The choices of the first start decide the last bits, so a later start that asks for others replays them."""
     config = CONFIGS["conv"]
-    means = Means(asked=Execution(recompute=True), accumulate=3)
-    whole = run_training(config, tmp_path / "whole", means=means)
+    resources = Resources(asked=Execution(recompute=True), accumulate=3)
+    whole = run_training(config, tmp_path / "whole", resources=resources)
     with pytest.raises(Stopped):
-        run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(5)])
+        run_training(config, tmp_path / "stopped", resources=resources, hooks=[StopsAt(5)])
     assert files(run_training(config, tmp_path / "stopped")) == files(whole)
 
 
@@ -86,12 +87,12 @@ def test_every_step_is_as_precise_as_was_asked_also_after_a_stop(precision, tmp_
         def on_start(self, net: Replicas) -> None:
             net.net.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
 
-    config = TrainConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
-    means = usual_means(precision=precision)
-    whole = run_training(config, tmp_path / "whole", means=means, hooks=[Looks()])
+    config = RunConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
+    resources = make_resources(precision=precision)
+    whole = run_training(config, tmp_path / "whole", resources=resources, hooks=[Looks()])
     assert seen.count(torch.bfloat16) == (6 if precision == "bfloat16" else 0)
     with pytest.raises(Stopped):
-        run_training(config, tmp_path / "stopped", means=means, hooks=[StopsAt(3)])
+        run_training(config, tmp_path / "stopped", resources=resources, hooks=[StopsAt(3)])
     assert main(["train", "--resume", str(tmp_path / "stopped")]) == 0
     assert files(Run(tmp_path / "stopped")) == files(whole)
 
@@ -118,29 +119,29 @@ def test_another_training_in_the_same_directory_is_refused(tmp_path):
 
 
 def test_the_weights_score_as_run_json_says(tmp_path):
-    from skipway.data.preprocess import Preprocess
     from skipway.training.evaluate import evaluate
     from skipway.training.replicas import Single
 
     run = run_training(CONFIGS["conv"], tmp_path)
     saved = sw.load_net(run.weights)
-    found = evaluate(Single(saved.net), sw.load("digits").test, Preprocess.from_dict(saved.preprocess))
-    assert run.info()["metrics"]["test_error"] == float(found.error[0])
+    data = sw.load("digits")
+    found = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), CLASSES)
+    assert run.info()["metrics"]["test_error"] == float(found.metric[0])
 
 
 def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
     """Without batch norm the parts' gradients sum up to the batch's."""
     config = CONFIGS["dense"]
     whole = run_training(config, tmp_path / "whole").metrics()
-    parts = run_training(config, tmp_path / "parts", means=Means(accumulate=5)).metrics()
+    parts = run_training(config, tmp_path / "parts", resources=Resources(accumulate=5)).metrics()
     for row, other in zip(whole, parts, strict=True):
         assert other == pytest.approx(row, rel=1e-4, abs=1e-5)
 
 
 def test_a_training_in_bfloat16_goes_on_in_bfloat16_and_is_no_answer_for_one_in_float32(tmp_path):
-    config = TrainConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
+    config = RunConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
     with pytest.raises(Stopped):
-        run_training(config, tmp_path, means=Means(asked=Execution(bfloat16=True)), hooks=[StopsAt(2)])
+        run_training(config, tmp_path, resources=Resources(asked=Execution(bfloat16=True)), hooks=[StopsAt(2)])
     assert main(["train", "--resume", str(tmp_path)]) == 0
     info = Run(tmp_path).info()
     assert info["status"] == "done"
@@ -317,26 +318,29 @@ TOGETHER = """
 import sys
 from pathlib import Path
 import torch
-from skipway.data.preprocess import Preprocess
-from skipway.data.splits import Split
-from skipway.fitting.config import TrainConfig
-from skipway.fitting.run import run_training, usual_means
+from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.labelled import Split
+from skipway.runs.config import RunConfig
+from skipway.runs.run import run_training, make_resources
+from skipway.data.images.dataset import ImagePipeline
+from skipway.tasks.classification import Classification
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
-from skipway.training.team import team
-own = team()
+from skipway.training.world import world
+own = world()
 torch.manual_seed(0)
 net = Single(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)))
 images, labels = torch.randint(256, (101, 1, 2, 2), dtype=torch.uint8), torch.randint(3, (101,))
-rule = Preprocess("scale", 256.0, torch.zeros(1), torch.ones(1))
+rule = ImagePipeline(Preprocess("scale", 256.0, torch.zeros(1), torch.ones(1)))
 for count in (1, 2, 7, 100, 101):
     split = Split(images[:count], labels[:count])
-    together, alone = evaluate(net, split, rule, batch_size=8, team=own), evaluate(net, split, rule, batch_size=8)
-    assert together.error.equal(alone.error), (count, together, alone)
+    together = evaluate(net, split, rule, Classification(), batch_size=8, world=own)
+    alone = evaluate(net, split, rule, Classification(), batch_size=8)
+    assert together.metric.equal(alone.metric), (count, together, alone)
     torch.testing.assert_close(together.loss, alone.loss, rtol=1e-7, atol=0)
-config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
-run_training(config, sys.argv[1], means=usual_means(memory="recompute", team=own))
+config = RunConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+run_training(config, sys.argv[1], resources=make_resources(memory="recompute", world=own))
 own.leave()
 threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
 assert not any("gloo" in name for name in threads), threads  # one that outlives the group may abort the process
@@ -348,7 +352,7 @@ def test_several_processes_count_every_sample_once_and_leave_out_the_same_blocks
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     process = torchrun(3, str(script), str(tmp_path / "three"))
-    config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+    config = RunConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
     alone = run_training(config, tmp_path / "one")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
@@ -380,7 +384,7 @@ def test_what_would_fit_is_cheaper_and_named_in_flags():
     net = build("resnet-110", in_channels=3, num_classes=10)
     stored, recomputed = activation_bytes(net, (3, 32, 32))
     assert recomputed < stored / 3
-    told = what_would_fit(net, (3, 32, 32), 2**20, Means())
+    told = what_would_fit(net, (3, 32, 32), 2**20, Resources())
     assert "out of memory" in told
     assert "--memory recompute" in told or "--accumulate" in told
 
@@ -388,7 +392,7 @@ def test_what_would_fit_is_cheaper_and_named_in_flags():
 LIMITED = """
 import resource, sys
 from skipway.cli.main import main
-import skipway.cli.train, skipway.fitting.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
+import skipway.cli.train, skipway.runs.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 700 * 2**20  # a step takes more
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(main(sys.argv[1:]))

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from skipway.report.findings import Claim, Findings, state
 from skipway.report.means import Mean
 from skipway.report.numbers import percent, plus_minus, points, rounded
 from skipway.report.summary import Choice, Group, Guessing, Summary
-from skipway.report.verdict import RULES, verdict
+from skipway.report.verdict.findings import Claim, Findings, state
+from skipway.report.verdict.sentences import RULES, verdict
 
 SIZES = {"train": 1257, "validation": 180, "test": 360}
 INFO = {"data": {"name": "digits", "classes": list("0123456789"), "sizes": SIZES}}

@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from skipway.data.sources import load as load
-    from skipway.fitting.api import fit as fit
-    from skipway.gates import Flow as Flow
-    from skipway.gates import Gate as Gate
-    from skipway.gates import Site as Site
-    from skipway.nets.cost import Cost as Cost
-    from skipway.nets.cost import cost as cost
+    from skipway.anatomy.cost import Cost as Cost
+    from skipway.anatomy.cost import cost as cost
+    from skipway.data.load import load as load
     from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import build as build
     from skipway.nets.weights import load_net as load_net
@@ -26,38 +22,42 @@ if TYPE_CHECKING:
     from skipway.probe.lesion import lesion as lesion
     from skipway.report.page import write as write_report  # noqa: F401
     from skipway.report.query import query as query
-    from skipway.row import skip_row as skip_row
-    from skipway.rundir import Study as Study
-    from skipway.skip import Highway as Highway
-    from skipway.skip import Residual as Residual
-    from skipway.skip import Skip as Skip
+    from skipway.rundir.study import Study as Study
+    from skipway.runs.api import fit as fit
+    from skipway.skip.block import Highway as Highway
+    from skipway.skip.block import Residual as Residual
+    from skipway.skip.block import Skip as Skip
+    from skipway.skip.gate import Flow as Flow
+    from skipway.skip.gate import Gate as Gate
+    from skipway.skip.placement import Placement as Placement
+    from skipway.skip.row import skip_row as skip_row
     from skipway.studies.api import StudyFailedError as StudyFailedError
     from skipway.studies.api import study as study
     from skipway.training.recipe import Recipe as Recipe
 
 # Where each public name lives, and its name there.
 _HOMES = {
-    "Cost": "skipway.nets.cost:Cost",
-    "Flow": "skipway.gates:Flow",
-    "Gate": "skipway.gates:Gate",
-    "Highway": "skipway.skip:Highway",
+    "Cost": "skipway.anatomy.cost:Cost",
+    "Flow": "skipway.skip.gate:Flow",
+    "Gate": "skipway.skip.gate:Gate",
+    "Highway": "skipway.skip.block:Highway",
     "Recipe": "skipway.training.recipe:Recipe",
-    "Residual": "skipway.skip:Residual",
-    "Site": "skipway.gates:Site",
-    "Skip": "skipway.skip:Skip",
-    "Study": "skipway.rundir:Study",
+    "Residual": "skipway.skip.block:Residual",
+    "Placement": "skipway.skip.placement:Placement",
+    "Skip": "skipway.skip.block:Skip",
+    "Study": "skipway.rundir.study:Study",
     "StudyFailedError": "skipway.studies.api:StudyFailedError",
     "build": "skipway.nets.registry:build",
-    "cost": "skipway.nets.cost:cost",
-    "fit": "skipway.fitting.api:fit",
+    "cost": "skipway.anatomy.cost:cost",
+    "fit": "skipway.runs.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
-    "load": "skipway.data.sources:load",
+    "load": "skipway.data.load:load",
     "load_net": "skipway.nets.weights:load_net",
     "load_weights": "skipway.nets.foreign:load_weights",
     "override_flows": "skipway.probe.handles:override_flows",
     "query": "skipway.report.query:query",
     "read_flows": "skipway.probe.handles:read_flows",
-    "skip_row": "skipway.row:skip_row",
+    "skip_row": "skipway.skip.row:skip_row",
     "study": "skipway.studies.api:study",
     "write_report": "skipway.report.page:write",
 }

@@ -12,11 +12,11 @@ import tyro
 
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.tell import say
-from skipway.locks import locked
-from skipway.rundir import LOCK, RUN, RUNS, STUDY, home_of
+from skipway.rundir.layout import LOCK, RUN, RUNS, STUDY, home_of
+from skipway.rundir.locks import locked
 
 if TYPE_CHECKING:
-    from skipway.integrity import Examined
+    from skipway.rundir.integrity import Examined
 
 _WIDTH = 80
 
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         BusyError: if a study that is running is to be mended.
     """
     command = tyro.cli(CheckCommand, args=[*arguments], prog="skipway check")
-    from skipway.integrity import examine
+    from skipway.rundir.integrity import examine
 
     found = []
     for examined in examine(command.folder):

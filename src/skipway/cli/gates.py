@@ -21,9 +21,9 @@ def run(arguments: Sequence[str]) -> int:
 
     import skipway.nets.registry  # noqa: F401  (some rules live beside the net they were published with)
     from skipway.cli.console import Console
-    from skipway.gates import GATES
-    from skipway.registry import settings_of
-    from skipway.shortcuts import SHORTCUTS
+    from skipway.settings.registry import settings_of
+    from skipway.skip.gate import GATES
+    from skipway.skip.shortcuts import SHORTCUTS
 
     console = Console()
     registries: tuple[tuple[str, Mapping[str, type]], ...] = (("gate", GATES), ("shortcut", SHORTCUTS))

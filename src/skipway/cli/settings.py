@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from skipway.report.printable import printable_content
-from skipway.rundir import Json, read_json
+from skipway.rundir.files import read_json
+from skipway.rundir.layout import Json
 from skipway.training.recipe import RECIPES, Recipe
 
 

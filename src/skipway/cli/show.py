@@ -13,8 +13,8 @@ from skipway.report.files import study_info
 from skipway.report.numbers import counted
 from skipway.report.summary import summarise
 from skipway.report.table import markdown, table
-from skipway.report.verdict import verdict
-from skipway.rundir import Study
+from skipway.report.verdict.sentences import verdict
+from skipway.rundir.study import Study
 
 
 def show(folder: Path) -> int:

@@ -7,7 +7,7 @@ from rich.table import Table
 from skipway.cli.console import Console
 from skipway.report.files import run_info
 from skipway.report.numbers import rounded
-from skipway.rundir import Run
+from skipway.rundir.run import Run
 
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 

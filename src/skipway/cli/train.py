@@ -11,9 +11,10 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.main import DONE, FAILED
+from skipway.cli.own import use_net
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
-from skipway.fitting.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.training.recipe import Recipe
 
 
@@ -47,7 +48,7 @@ class TrainCommand:
     """Seconds between two checkpoints; more where saving would take over a fiftieth of the time."""
     track: str | None = None
     """Tell the curves to tensorboard, wandb or mlflow, too."""
-    settings: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    settings: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,31 +61,31 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
-    from skipway.fitting.run import resume_config, resume_precision, run_training, usual_means
-    from skipway.fitting.trackers import tracker
+    from skipway.runs.run import make_resources, resume_config, resume_precision, run_training
+    from skipway.runs.trackers import tracker
     from skipway.training.machine import keep_memory
     from skipway.training.saving import Stopped
-    from skipway.training.team import is_of_another, team
+    from skipway.training.world import is_of_another, world
 
     keep_memory()
     config, out, precision = command.settings, command.out, command.precision
     if command.resume:
         config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
-    own = team()
-    speaks = own.index == 0
-    means = usual_means(
+    own = world()
+    speaks = own.rank == 0
+    resources = make_resources(
         device=command.device,
         memory=command.memory,
         precision=precision,
         accumulate=command.accumulate,
         save_every=command.save_every,
-        team=own,
+        world=own,
     )
     asked = None if command.config or command.resume else shlex.join(["skipway", "train", *arguments])
     try:
         with follow_training(config.recipe.batch_size, speaks) as progress:
             tracked = [tracker(command.track, config)] if command.track and speaks else []
-            trained = run_training(config, out, means=means, command=asked, hooks=[progress, *tracked])
+            trained = run_training(config, out, resources=resources, command=asked, hooks=[progress, *tracked])
     except Stopped as stop:
         if speaks:
             tell(f"skipway: {stop}; its state is saved: start the same command again to go on.")
@@ -93,10 +94,10 @@ def run(arguments: Sequence[str]) -> int:
         tell(f"skipway: {error}")
         return FAILED
     except RuntimeError as error:
-        if own.count == 1 or not is_of_another(error):
+        if own.size == 1 or not is_of_another(error):
             raise
         tell(
-            f"skipway: process {own.index} of {own.count} ends, for another one has: start the same command again to "
+            f"skipway: process {own.rank} of {own.size} ends, for another one has: start the same command again to "
             f"go on from the last checkpoint ({str(error).splitlines()[0]})"
         )
         return FAILED
@@ -115,18 +116,24 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
     found = early(arguments, "--config", "--net", "--resume")
-    base = TrainConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
+    use_net(found.net)
+    base = RunConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
     default = TrainCommand(settings=replace(base, recipe=base_recipe(found, base.recipe)))
     command = tyro.cli(TrainCommand, default=default, args=[*arguments], prog="skipway train")
-    if command.resume and (command.settings != default.settings or command.out or command.config or command.named):
+    if command.resume and (
+        replace(command.settings, net=default.settings.net) != default.settings
+        or command.out
+        or command.config
+        or command.named
+    ):
         raise ValueError("--resume takes all settings from the run's directory: leave the others away.")
     return command
 
 
-def _of_net(name: str | None) -> TrainConfig:
+def _of_net(name: str | None) -> RunConfig:
     if name is None:
-        return TrainConfig(recipe=Recipe(learning_rates=(0.1,)))
+        return RunConfig(recipe=Recipe(learning_rates=(0.1,)))
     # The nets need torch; help begins without it.
-    from skipway.fitting.defaults import default_config
+    from skipway.runs.defaults import default_config
 
     return default_config(name)

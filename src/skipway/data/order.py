@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from skipway.data.augment import Augmentation, Shape
+from skipway.data.images.augment import Augmentation, Shape
 
 
-class Order:
+class SampleOrder:
     """For each seed an endless chain of permutations of N samples, with a draw of each augmentation for every sample.
 
     Samples and draws come from generators of their own, so the order is the same with and without augmentations. The

@@ -10,17 +10,17 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from skipway.gates import Site, layers_of
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import named
-from skipway.registry import Registry
-from skipway.shortcuts import Shortcut, make_shortcut
+from skipway.settings.registry import Registry
+from skipway.skip.placement import Placement, layers_of
+from skipway.skip.shortcuts import Shortcut, make_shortcut
 
 EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage
 
 
 @dataclass(frozen=True)
-class Order:
+class BlockOrder:
     """Where batch norm ("bn") and ReLU ("relu") stand in a block; between its convolutions, both always do."""
 
     before: tuple[str, ...] = ()  # the first convolution
@@ -39,12 +39,12 @@ class Order:
 
 
 # Table 2 and Figure 4 of He et al. 2016 (arXiv 1603.05027), (a) to (e).
-ORDERS: Registry[Order] = Registry("order")
-ORDERS.add("original", Order(after=("bn",), post=("relu",)))
-ORDERS.add("bn-after", Order(post=("bn", "relu")))
-ORDERS.add("relu-before", Order(after=("bn", "relu")))
-ORDERS.add("relu-pre", Order(before=("relu",), after=("bn",)))
-ORDERS.add("pre", Order(before=("bn", "relu")))
+ORDERS: Registry[BlockOrder] = Registry("order")
+ORDERS.add("original", BlockOrder(after=("bn",), post=("relu",)))
+ORDERS.add("bn-after", BlockOrder(post=("bn", "relu")))
+ORDERS.add("relu-before", BlockOrder(after=("bn", "relu")))
+ORDERS.add("relu-pre", BlockOrder(before=("relu",), after=("bn",)))
+ORDERS.add("pre", BlockOrder(before=("bn", "relu")))
 
 
 def conv(channels: int, out: int, kernel: int, *, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -80,7 +80,7 @@ def activation(kinds: Sequence[str], channels: int) -> nn.Module | None:
     return numbered(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
-def make_body(convs: Sequence[nn.Conv2d], order: Order, *, shares_first: bool) -> nn.Sequential:
+def make_body(convs: Sequence[nn.Conv2d], order: BlockOrder, *, shares_first: bool) -> nn.Sequential:
     """F of one block: its convolutions with what the order puts about them.
 
     Args:
@@ -120,15 +120,15 @@ def start_as_shortcuts(bodies: Iterable[nn.Sequential], *, plain: bool) -> None:
         nn.init.zeros_(cast(Tensor, last.weight))
 
 
-def make_way(spec: str, body: nn.Module, order: Order) -> Shortcut:
+def make_way(spec: str, body: nn.Module, order: BlockOrder) -> Shortcut:
     """S of one block. A projection beside a branch that is not normalised is a convolution alone.
 
     Raises:
         ValueError: if there is no such shortcut, or if it cannot stand beside this body.
     """
     if order.normalises_branch:
-        return make_shortcut(spec, Site.of(body))
-    shortcut = make_shortcut(spec, replace(Site.of(body), norm=None))
+        return make_shortcut(spec, Placement.of(body))
+    shortcut = make_shortcut(spec, replace(Placement.of(body), norm=None))
     for layer in layers_of(shortcut):
         layer.register_parameter("bias", None)  # the batch norm of the next block, or after the addition, has its own
     return shortcut

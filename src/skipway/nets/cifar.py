@@ -15,10 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from skipway.gates import GATES
 from skipway.nets.blocks import (
     ORDERS,
-    Order,
+    BlockOrder,
     activation,
     activations,
     basic_convs,
@@ -28,10 +27,11 @@ from skipway.nets.blocks import (
     make_way,
     start_as_shortcuts,
 )
-from skipway.nets.family import Family, Names, NetName, gate_of, word_of
+from skipway.nets.family import Family, Naming, NetName, gate_of, word_of
 from skipway.nets.stack import SkipNet, named
-from skipway.registry import Spec, UnknownNameError
-from skipway.row import skip_row
+from skipway.settings.registry import Spec, UnknownNameError
+from skipway.skip.gate import GATES
+from skipway.skip.row import skip_row
 
 WIDTH = 16  # channels of the paper's first stage
 _BLOCKS = ("auto", "basic", "bottleneck")
@@ -133,7 +133,7 @@ def parse_name(name: str) -> NetName | None:
 
 
 FAMILY = Family(
-    body="cifar",
+    name="cifar",
     about="convolutional, three stages of blocks: He et al.'s CIFAR nets, for images of any size",
     depths="6n + 2; 9n + 2 with bottlenecks, which pre-activation nets have from 164 on",
     examples=(
@@ -146,7 +146,7 @@ FAMILY = Family(
         "resnet-110",
         "preresnet-164",
     ),
-    names=Names(net_name, parse_name),
+    naming=Naming(net_name, parse_name),
     make=cifar_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": max(shape[1:])},
@@ -160,7 +160,7 @@ FAMILY = Family(
 class _Plan:
     """The blocks of one net, without gates and shortcuts."""
 
-    order: Order
+    order: BlockOrder
     bottleneck: bool
     blocks: int  # in each of the three stages
     stem_width: int

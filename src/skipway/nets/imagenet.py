@@ -14,14 +14,15 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from skipway.gates import GATES, Site
 from skipway.nets.blocks import conv, start_as_shortcuts
-from skipway.nets.family import Family, Names, NetName, gate_of, word_of
+from skipway.nets.family import Family, Naming, NetName, gate_of, word_of
 from skipway.nets.imagenet_blocks import STAGES, WIDTH, Bodies, ImageBlock, downsample
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet
-from skipway.registry import Spec, UnknownNameError, Value
-from skipway.row import skip_row
+from skipway.settings.registry import Spec, UnknownNameError, Value
+from skipway.skip.gate import GATES
+from skipway.skip.placement import Placement
+from skipway.skip.row import skip_row
 
 _STEMS = ("auto", "conv7", "deep", "small")
 # Stem and stages divide the size by 32: of a smaller image the last stage would see less than 2x2.
@@ -144,7 +145,7 @@ def imagenet_net(
     if zero_init:
         start_as_shortcuts(bodies, plain=plain)
     way = "B" if shortcut == "auto" else shortcut
-    ways = None if plain else [downsample(way, Site.of(body), pool=pool_shortcut) for body in bodies]
+    ways = None if plain else [downsample(way, Placement.of(body), pool=pool_shortcut) for body in bodies]
     # Not in place: where a gate lets nothing through, what comes here is the block's input itself.
     blocks = list(skip_row(gate, bodies, ways, post=ReLU(), block=ImageBlock))
     pool = nn.Identity() if stem == "small" else nn.MaxPool2d(3, stride=2, padding=1)
@@ -184,11 +185,11 @@ def parse_name(name: str) -> NetName | None:
 
 
 FAMILY = Family(
-    body="imagenet",
+    name="imagenet",
     about="convolutional, four stages of blocks, under torchvision's parameter names: He et al.'s ImageNet nets",
     depths="18 and 34 with basic blocks; 50, 101 and 152 with bottlenecks",
     examples=("plain34", "resnet18", "resnet34", "highway34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"),
-    names=Names(net_name, parse_name),
+    naming=Naming(net_name, parse_name),
     make=imagenet_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": min(shape[1:])},

@@ -8,11 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from skipway.gates import Gate, Site
 from skipway.nets.blocks import EXPANSION, ORDERS, basic_convs, conv, make_body
 from skipway.nets.family import check_counts
-from skipway.shortcuts import OptionB, OptionC, make_shortcut
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.gate import Gate
+from skipway.skip.placement import Placement
+from skipway.skip.shortcuts import OptionB, OptionC, make_shortcut
 
 WIDTH = 64  # channels of the paper's first stage
 # Blocks in each of the four stages, by depth (arXiv 1512.03385, Table 1): basic up to depth 34, bottlenecks beyond.
@@ -126,12 +127,12 @@ class Bodies:
         return [conv(channels, inner, 1), middle, conv(inner, planes * EXPANSION, 1)]
 
 
-def downsample(shortcut: str, site: Site, *, pool: bool = False) -> nn.Module | None:
+def downsample(shortcut: str, placement: Placement, *, pool: bool = False) -> nn.Module | None:
     """S of a block; None where it is the identity and holds nothing.
 
     Args:
         shortcut: its specification.
-        site: the block's place.
+        placement: the block's place.
         pool: leave the stride of a projection to average pooling before it, so that no pixel goes unseen (ResNet-D).
 
     Returns:
@@ -141,11 +142,15 @@ def downsample(shortcut: str, site: Site, *, pool: bool = False) -> nn.Module | 
     Raises:
         ValueError: if there is no such shortcut, or if it cannot stand at this place.
     """
-    way = make_shortcut(shortcut, replace(site, stride=1) if pool else site)
+    way = make_shortcut(shortcut, replace(placement, stride=1) if pool else placement)
     if not isinstance(way, OptionB | OptionC):
-        return make_shortcut(shortcut, site)
+        return make_shortcut(shortcut, placement)
     if not pool or way.projection is None:
         return way.projection
     # At the rim of an odd size, the mean of the pixels that are there; as in timm.
-    pooling = nn.AvgPool2d(site.stride, ceil_mode=True, count_include_pad=False) if site.stride > 1 else nn.Identity()
+    pooling = (
+        nn.AvgPool2d(placement.stride, ceil_mode=True, count_include_pad=False)
+        if placement.stride > 1
+        else nn.Identity()
+    )
     return nn.Sequential(pooling, *cast(nn.Sequential, way.projection))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -14,7 +14,10 @@ class SkipNet(nn.Module):
 
     Attributes:
         architecture: what `skipway.nets.registry.build` needs to build this net again; empty for nets built by hand.
+        anatomy: the attributes by which `skipway.anatomy` finds a net's stem, blocks and head.
     """
+
+    anatomy: ClassVar[tuple[str, str, str]] = ("stem", "blocks", "head")
 
     def __init__(self, stem: nn.Module, blocks: Iterable[nn.Module], head: nn.Module) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from skipway.gates import Flow
-from skipway.skip import Skip, register_flow_hook
+from skipway.skip.block import Skip, register_flow_hook
+from skipway.skip.gate import Flow
 
 # From a block's name, the call's number and what the gate says to what holds instead.
 OnFlow = Callable[[str, int | None, Flow], Flow]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from skipway.eager import eager
-from skipway.gates import Flow, Site
 from skipway.probe.calls import block_and_call, call_name, follow_calls
-from skipway.shortcuts import NoShortcut
-from skipway.skip import Skip
+from skipway.skip.block import Skip
+from skipway.skip.eager import eager
+from skipway.skip.gate import Flow
+from skipway.skip.placement import Placement
+from skipway.skip.shortcuts import NoShortcut
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class SkipHandle:
         """The reason why nothing can be carried past the block; None where a lesion is possible."""
         shortcut, body = self.skip.shortcut, self.skip.body
         nothing = shortcut is None or isinstance(shortcut, NoShortcut)
-        if nothing and body is not None and not Site.of(body).keeps_shape:
+        if nothing and body is not None and not Placement.of(body).keeps_shape:
             return f"block {self.name!r} changes its input's shape and has no shortcut"
         return None
 

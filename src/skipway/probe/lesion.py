@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from skipway.gates import Flow
 from skipway.probe.handles import named_skips, override_flows
+from skipway.skip.gate import Flow
 
 LESION = Flow(0.0, 1.0)  # y = post(S(z))
 

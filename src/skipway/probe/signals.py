@@ -5,39 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from skipway.draws import drawn_alike
-from skipway.gates import Flow
+from skipway.anatomy.layers import Layer
+from skipway.anatomy.trees import call, first_float
 from skipway.probe.handles import read_flows
+from skipway.skip.draws import drawn_alike
+from skipway.skip.gate import Flow
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A place to measure at."""
-
-    name: str
-    kind: str  # "stem", "block" or "head"
-
-
-def layers_of_net(net: nn.Module) -> list[Layer]:
-    """The stem, the blocks and the head of a `skipway.nets.stack.SkipNet`, in order."""
-    names = {module: name for name, module in net.named_modules()}
-    stem, blocks, head = (net.get_submodule(part) for part in ("stem", "blocks", "head"))
-    rows = [Layer(names[block], "block") for block in blocks.children()]
-    return [Layer(names[stem], "stem"), *rows, Layer(names[head], "head")]
-
-
 def measure(
     net: nn.Module,
-    x: Tensor,
-    losses: Callable[[Tensor], Tensor],
+    x: Any,
+    losses: Callable[[Any], Tensor],
     *,
     layers: Sequence[Layer],
     replicas: int | None = None,
@@ -48,32 +34,35 @@ def measure(
 
     Args:
         net: any module that holds the layers.
-        x: its input.
-        losses: from the net's output to each replica's loss, (replicas,); a batch mean, in nats.
-        layers: where to measure.
+        x: its input, a tree of tensors: `skipway.anatomy.trees.call` says how it is passed.
+        losses: from the net's output, any tree, to each replica's loss, (replicas,); a batch mean.
+        layers: where to measure: `skipway.anatomy.layers.layers_of_net`. Of a layer that puts out several tensors, the
+            first with floating-point numbers is measured.
         replicas: their number, where the net's tensors lead with a replica dimension; None for an ordinary net.
 
     Returns:
         For each replica (one for an ordinary net), one row a layer: the columns of `skipway.rundir.PROBE_COLUMNS` from
-        "layer" on.
+        "layer" on. What was not measured is None: of a layer that was not called, or whose output needs no gradient.
     """
     count = replicas or 1
-    outputs: dict[str, Tensor] = {}
+    outputs: dict[str, _Output] = {}
     with _as_found(net), torch.enable_grad(), ExitStack() as hooks:
         flows = hooks.enter_context(read_flows(net))
         for layer in layers:
-            hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs))
-        loss = losses(net(x)).sum()
+            hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs, count))
+        loss = losses(call(net, x)).sum()
         trained = {layer.name: net.get_submodule(layer.name).parameters() for layer in layers}
         parameters = {name: [p for p in own if p.requires_grad] for name, own in trained.items()}
-        flat = [*outputs.values(), *(p for own in parameters.values() for p in own)]
+        edges = {name: output.edge for name, output in outputs.items() if output.edge}
+        flat: list[Any] = [*edges.values(), *(p for own in parameters.values() for p in own)]
         gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
-        by_output = {name: next(gradients) for name in outputs}
+        by_output = {name: _norm([next(gradients)], count) for name in edges}
         by_weight = {name: [next(gradients) for _ in own] for name, own in parameters.items()}
+    nothing = torch.full((count,), float("nan"))
     columns = [
         {
-            "activation_std": _by_replica(outputs[layer.name], count).std(1),
-            "gradient_norm": _norm([by_output[layer.name]], count),
+            "activation_std": outputs[layer.name].std if layer.name in outputs else nothing,
+            "gradient_norm": by_output.get(layer.name, nothing),
             "weight_gradient_norm": _norm(by_weight[layer.name], count),
             **_flow_means(flows.get(layer.name), count),
         }
@@ -125,10 +114,20 @@ def _norms(rows: Tensor) -> Tensor:
     return norms
 
 
+class _Output(NamedTuple):
+    """What a layer put out in its first call: taken there, since what comes next may work in place."""
+
+    std: Tensor  # (replicas,)
+    edge: GradientEdge | None  # its place in the graph; None where it needs no gradient
+
+
 @contextmanager
-def _keep_output(module: nn.Module, name: str, into: dict[str, Tensor]) -> Iterator[None]:
-    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        into.setdefault(name, output)  # of the first call, as the flows are
+def _keep_output(module: nn.Module, name: str, into: dict[str, _Output], count: int) -> Iterator[None]:
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        found = first_float(output)
+        if found is not None and name not in into:  # of the first call, as the flows are
+            edge = get_gradient_edge(found) if found.requires_grad else None
+            into[name] = _Output(_by_replica(found, count).std(1), edge)
 
     hook = module.register_forward_hook(keep)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from skipway.rundir import Json
+from skipway.rundir.layout import Json
 
 # What run.json's ``computed`` holds that may differ between runs of one study, in words.
 _NAMES = {

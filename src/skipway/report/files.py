@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from skipway.integrity import check_cell, read_run, read_study
 from skipway.report.printable import printable_content
-from skipway.rundir import Json, Run, Study
+from skipway.rundir.integrity import check_cell, read_run, read_study
+from skipway.rundir.layout import Json
+from skipway.rundir.run import Run
+from skipway.rundir.study import Study
 
 run_metrics, run_probes = Run.metrics, Run.probes
 

@@ -15,14 +15,16 @@ from typing import Any
 
 import vl_convert
 
-from skipway.report import charts
-from skipway.report.encode import Chart
+from skipway.report.charts import makers as charts
+from skipway.report.charts.encode import Chart
+from skipway.report.charts.theme import CONFIG
 from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
-from skipway.report.theme import CONFIG
-from skipway.report.verdict import RULES, verdict
-from skipway.rundir import Json, Study, write_bytes
+from skipway.report.verdict.sentences import RULES, verdict
+from skipway.rundir.files import write_bytes
+from skipway.rundir.layout import Json
+from skipway.rundir.study import Study
 
 PAGE = "report.html"
 PNG_SCALE = 2
@@ -84,9 +86,10 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
 
 
 def _question(summary: Summary) -> str:
-    body = str(summary.info.get("config", {}).get("body") or "these").partition(":")[0]
+    config = summary.info.get("config", {})
+    nets = str(config.get("net") or config.get("body") or "these").partition(":")[0]
     data = Path(str(summary.data.get("name") or "this data")).name
-    return f"How deep can {body} networks go on {data}, and what carries the signal there?"
+    return f"How deep can {nets} networks go on {data}, and what carries the signal there?"
 
 
 def _facts(summary: Summary) -> str:

@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skipway.integrity import run_folders
-from skipway.records import FINISHED
 from skipway.report.answer import Answer, answer
 from skipway.report.files import run_info
-from skipway.rundir import METRICS, PROBE_COLUMNS, PROBES, STUDY, DamagedError, Json, Run, home_of
+from skipway.rundir.files import DamagedError
+from skipway.rundir.integrity import run_folders
+from skipway.rundir.layout import METRICS, PROBE_COLUMNS, PROBES, STUDY, Json, home_of
+from skipway.rundir.records import FINISHED
+from skipway.rundir.run import Run
 
 if TYPE_CHECKING:
     import duckdb

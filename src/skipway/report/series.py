@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from skipway.rundir import Json
+from skipway.rundir.layout import Json
 
 POINTS_A_LINE = 200
 ROWS_A_CHART = 6000

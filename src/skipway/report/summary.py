@@ -10,7 +10,9 @@ from typing import Literal
 
 from skipway.report import files, series
 from skipway.report.means import Mean
-from skipway.rundir import Json, Run, Study
+from skipway.rundir.layout import Json
+from skipway.rundir.run import Run
+from skipway.rundir.study import Study
 
 State = Literal["done", "diverged", "unfinished"]
 

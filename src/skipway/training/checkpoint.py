@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from skipway.rundir import write_bytes
+from skipway.rundir.files import write_bytes
 
 FORMAT = "2"
 _KEPT = 2

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.gates import Gate
-from skipway.nets.cost import BlockCost, cost
+from skipway.anatomy.cost import BlockCost, cost
 from skipway.nets.stack import SkipNet
+from skipway.skip.gate import Gate
 from skipway.training.memory import segment
 
 # Compiling the blocks of a net takes 15 to 40 s when nothing of it is cached, and saves an eighth of the time on a
@@ -50,7 +50,7 @@ class Execution:
 
 
 def choose_execution(
-    net: nn.Module, shape: tuple[int, int, int], *, images: int, asked: Execution | None = None
+    net: nn.Module, shape: tuple[int, ...], *, images: int, asked: Execution | None = None
 ) -> Execution:
     """Choose for a net that is about to be trained.
 
@@ -75,7 +75,7 @@ def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = (
     Args:
         net: an ordinary net; a stack of nets where only recomputing was chosen.
         execution: what was chosen.
-        costs: of the net's blocks, for recomputing: `skipway.nets.cost.block_costs`.
+        costs: of the net's blocks, for recomputing: `skipway.anatomy.cost.block_costs`.
     """
     if execution.recompute:
         segment(net, costs)

@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 from torch import nn
 
-from skipway.gates import layers_of
+from skipway.skip.placement import layers_of
 from skipway.training.recipe import Recipe
 
 
-class Treatment(NamedTuple):
+class ParameterGroup(NamedTuple):
     """How an optimizer treats a parameter."""
 
     rate: float  # its learning rate, as a multiple of the recipe's
     decay: float  # its weight decay
 
 
-def treatments(net: nn.Module, recipe: Recipe) -> dict[str, Treatment]:
+def parameter_groups(net: nn.Module, recipe: Recipe) -> dict[str, ParameterGroup]:
     """Every parameter of a net by its name, with its treatment.
 
     Args:
@@ -26,7 +26,7 @@ def treatments(net: nn.Module, recipe: Recipe) -> dict[str, Treatment]:
     """
     weights, biases = ({id(getattr(layer, kind)) for layer in layers_of(net)} for kind in ("weight", "bias"))
     return {
-        name: Treatment(
+        name: ParameterGroup(
             rate=recipe.bias_rate if id(parameter) in biases else 1.0,
             decay=recipe.weight_decay if recipe.decay_on == "all" or id(parameter) in weights else 0.0,
         )

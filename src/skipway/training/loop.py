@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skipway.training.evaluate import Scores, cross_entropy, error_rate
+from skipway.batch.trees import Tree, chunks, first
+from skipway.data.dataset import Stream
+from skipway.tasks.task import Task
+from skipway.training.evaluate import Scores
 from skipway.training.optim import make_update
 from skipway.training.random_state import random_state, set_random_state
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas
-from skipway.training.team import ALONE, Team
+from skipway.training.world import ALONE, World
 
 Row = dict[str, Any]
 State = dict[str, Any]
@@ -26,21 +29,6 @@ State = dict[str, Any]
 _MOST_POINTS, _FEWEST_POINTS = 30, 8
 _FEWEST_SAMPLES = 500
 _STEPS_BETWEEN_LOOKS = 50  # at whether any replica still learns: to look makes the step wait for the device
-
-
-class Stream(Protocol):
-    """Endless training batches, from where its state says.
-
-    Inputs, (replicas, batch, ...), and labels: classes, (replicas, batch), or their probabilities, a dimension more.
-    """
-
-    def __next__(self) -> tuple[Tensor, Tensor]: ...
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-    def state_dict(self) -> State: ...
-
-    def load_state_dict(self, state: State) -> None: ...
 
 
 class Hook:
@@ -80,13 +68,14 @@ class Training:
 
     Args:
         net: the replicas, on their device.
-        stream: endless batches; of a team, this process's share of each.
+        stream: endless batches; of several processes, this process's share of each.
         recipe: optimizer, schedule, clipping, batch size. Its learning rates, steps and epochs are not read.
+        task: how outputs are judged by targets.
         rates: each replica's learning rate at the schedule's height.
         steps: optimizer steps in all.
         hooks: called in their order.
         accumulate: so many parts of a batch pass one after another, for one step; batch norms see each by itself.
-        team: the processes that share every batch.
+        world: the processes that share every batch.
         precision: the context in which forward passes run.
     """
 
@@ -95,22 +84,23 @@ class Training:
         net: Replicas,
         stream: Stream,
         recipe: Recipe,
+        task: Task,
         *,
         rates: Sequence[float],
         steps: int,
         hooks: Sequence[Hook] = (),
         accumulate: int = 1,
-        team: Team = ALONE,
+        world: World = ALONE,
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        self.net, self.steps, self.step = net, steps, 0
-        self.team = team
+        self.net, self.task, self.steps, self.step = net, task, steps, 0
+        self.world = world
         self.rows: list[list[Row]] = [[] for _ in rates]
         self.device = next(net.parameters()).device
         self.rates = torch.tensor(rates, dtype=torch.float32)  # on the CPU, where an optimizer reads it without waiting
         self._stream, self._recipe, self._hooks = stream, recipe, hooks
         self._accumulate, self._precision = accumulate, precision
-        self._forward = team.wrap(net)
+        self._forward = world.wrap(net)
         self._update = make_update(net, recipe)
         self.meter = Meter(net.count, self.device)
 
@@ -124,40 +114,47 @@ class Training:
         """Whether there is no more to learn: all steps are taken, or no replica's loss has stayed finite."""
         if self.step == self.steps:
             return True
-        return self.step % _STEPS_BETWEEN_LOOKS == 0 and self.meter.all_diverged(self.team)
+        return self.step % _STEPS_BETWEEN_LOOKS == 0 and self.meter.all_diverged(self.world)
 
     def advance(self) -> None:
         """Take one step."""
         self.step += 1
         x, y = next(self._stream)
-        parts = list(zip(x.chunk(self._accumulate, 1), y.chunk(self._accumulate, 1), strict=True))
-        for place, (inputs, labels) in enumerate(parts, 1):
+        parts = list(zip(chunks(x, self._accumulate, 1), chunks(y, self._accumulate, 1), strict=True))
+        for place, (inputs, targets) in enumerate(parts, 1):
             # Its share of the batch, so that shares, of whatever sizes, sum up to the batch's mean.
-            share = inputs.shape[1] / self._recipe.batch_size
-            with self.team.no_sync(self._forward, place < len(parts)):
+            share = first(targets).shape[1] / self._recipe.batch_size
+            with self.world.no_sync(self._forward, place < len(parts)):
                 with self._precision():
-                    scores = self._forward(inputs)
-                losses = cross_entropy(scores.float(), labels) * share
+                    outputs = self._forward(inputs)
+                losses = self.task.losses(outputs, targets).mean(1) * share
                 # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
-                # A team's gradients are averaged, not summed.
-                (losses.sum() * self.team.count).backward()  # type: ignore[no-untyped-call]
-            self.meter.add(losses.detach(), error_rate(scores.detach(), labels) * share)
+                # Gradients of several processes are averaged, not summed.
+                (losses.sum() * self.world.size).backward()
+            self.meter.add(losses.detach(), self._scores(outputs, targets) * share)
         self.meter.end_step(self.step)
         self._update.step(self.rates_now)
+
+    @torch.no_grad()
+    def _scores(self, outputs: Tree, targets: Tree) -> Tensor:
+        """What a part of a batch adds to the metric, each replica's mean, (replicas,); 0 where there is none."""
+        if self.task.metric is None:
+            return torch.zeros(self.net.count, device=self.device)
+        return self.task.scores(outputs, targets).mean(1)
 
     def state_dict(self) -> State:
         """All that `load_state_dict` needs to go on to the same bits: tensors, and what JSON can hold.
 
-        Every process of a team must ask for it at the same step; all get the same.
+        Every process must ask for it at the same step; all get the same.
         """
         return {
             "step": self.step,
             "net": self.net.state_dict(),
             "update": self._update.state_dict(),
             "stream": self._stream.state_dict(),
-            "meter": self.meter.state_dict(self.team),
+            "meter": self.meter.state_dict(self.world),
             "rows": self.rows,
-            "random": self.team.gather(random_state(self.device)),
+            "random": self.world.gather(random_state(self.device)),
             "hooks": {name: state for name, hook in self._named_hooks() if (state := hook.state_dict())},
         }
 
@@ -167,9 +164,9 @@ class Training:
         self.net.load_state_dict(state["net"])
         self._update.load_state_dict(state["update"])
         self._stream.load_state_dict(state["stream"])
-        self.meter.load_state_dict(state["meter"], self.team)
-        first, index = state["random"][0], self.team.index
-        # A larger team's new members draw from their own seeds, but gates as in the others.
+        self.meter.load_state_dict(state["meter"], self.world)
+        first, index = state["random"][0], self.world.rank
+        # Processes that were not there before draw from their own seeds, but gates as in the others.
         gates_alone = {name: value for name, value in first.items() if name == "rules"}
         set_random_state(state["random"][index] if index < len(state["random"]) else gates_alone, self.device)
         for name, hook in self._named_hooks():  # those that remember nothing may be others than before
@@ -189,6 +186,7 @@ def train(
     net: Replicas,
     stream: Stream,
     recipe: Recipe,
+    task: Task,
     *,
     rates: Sequence[float],
     steps: int,
@@ -197,7 +195,7 @@ def train(
     intervals: int,
     hooks: Sequence[Hook] = (),
     accumulate: int = 1,
-    team: Team = ALONE,
+    world: World = ALONE,
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     saved: Mapping[str, Any] | None = None,
 ) -> Curves:
@@ -207,6 +205,7 @@ def train(
         net: as of `Training`, like all that is not named here.
         stream: likewise.
         recipe: likewise.
+        task: likewise.
         rates: likewise.
         steps: likewise.
         epoch_steps: steps in one pass over the training split, for the rows.
@@ -214,7 +213,7 @@ def train(
         intervals: how many rows to write.
         hooks: likewise.
         accumulate: likewise.
-        team: likewise.
+        world: likewise.
         precision: likewise.
         saved: the state of a training to go on with: `Training.state_dict`.
     """
@@ -222,11 +221,12 @@ def train(
         net,
         stream,
         recipe,
+        task,
         rates=rates,
         steps=steps,
         hooks=hooks,
         accumulate=accumulate,
-        team=team,
+        world=world,
         precision=precision,
     )
     ends = _interval_ends(steps, intervals)
@@ -270,14 +270,14 @@ class Meter:
     """Sums on the device; read at the end of an interval only, so that no step waits for them."""
 
     def __init__(self, count: int, device: torch.device) -> None:
-        self._sums = torch.zeros(2, count, device=device)  # of a team, this process's shares
+        self._sums = torch.zeros(2, count, device=device)  # of several processes, this process's shares
         self._step_loss = torch.zeros(count, device=device)
         self._bad_step = torch.zeros(count, dtype=torch.int64, device=device)
         self._steps = 0
 
-    def add(self, losses: Tensor, errors: Tensor) -> None:
-        """Count a part of a step's batch, its mean loss and error times its share of the batch."""
-        self._sums += torch.stack([losses, errors])
+    def add(self, losses: Tensor, scores: Tensor) -> None:
+        """Count a part of a step's batch, its mean loss and score times its share of the batch."""
+        self._sums += torch.stack([losses, scores])
         self._step_loss += losses
 
     def end_step(self, step: int) -> None:
@@ -287,30 +287,30 @@ class Meter:
         self._step_loss.zero_()
         self._steps += 1
 
-    def take(self, team: Team) -> tuple[list[float], list[float]]:
-        """The mean loss and error of the steps since the last call, for each replica."""
-        losses, errors = (team.sum(self._sums) / self._steps).tolist()
+    def take(self, world: World) -> tuple[Tensor, Tensor]:
+        """The mean loss and score of the steps since the last call, (replicas,) each."""
+        losses, scores = world.sum(self._sums) / self._steps
         self._sums.zero_()
         self._steps = 0
         # A loss that is not finite in one process spoils all of them with its gradient, in the next step.
-        self._bad_step = team.max(self._bad_step)
-        return losses, errors
+        self._bad_step = world.max(self._bad_step)
+        return losses, scores
 
-    def all_diverged(self, team: Team) -> bool:
-        """Whether no replica's loss has stayed finite; every process of a team must ask at the same step."""
-        return bool(team.max(self._bad_step).all())
+    def all_diverged(self, world: World) -> bool:
+        """Whether no replica's loss has stayed finite; every process must ask at the same step."""
+        return bool(world.max(self._bad_step).all())
 
     def diverged_at(self) -> list[int | None]:
         """The first step at which each replica's loss was not finite."""
         return [step or None for step in self._bad_step.tolist()]
 
-    def state_dict(self, team: Team) -> State:
-        """The team's sums."""
-        return {"sums": team.sum(self._sums), "bad_step": team.max(self._bad_step), "steps": self._steps}
+    def state_dict(self, world: World) -> State:
+        """The sums over all processes."""
+        return {"sums": world.sum(self._sums), "bad_step": world.max(self._bad_step), "steps": self._steps}
 
-    def load_state_dict(self, state: State, team: Team) -> None:
-        """Take back what `state_dict` gave; the first process of a team holds all of it."""
-        self._sums.copy_(state["sums"] if team.index == 0 else torch.zeros_like(self._sums))
+    def load_state_dict(self, state: State, world: World) -> None:
+        """Take back what `state_dict` gave; process 0 holds all of it."""
+        self._sums.copy_(state["sums"] if world.rank == 0 else torch.zeros_like(self._sums))
         self._bad_step.copy_(state["bad_step"])
         self._steps = state["steps"]
 
@@ -320,8 +320,13 @@ def _interval_ends(steps: int, intervals: int) -> set[int]:
 
 
 def _rows(training: Training, epoch_steps: float, validated: Scores) -> list[Row]:
-    trained = training.meter.take(training.team)
-    columns = (training.rates_now.tolist(), *trained, validated.loss.tolist(), validated.error.tolist())
-    names = ("learning_rate", "train_loss", "train_error", "validation_loss", "validation_error")
+    losses, scores = training.meter.take(training.world)
+    task = training.task
+    columns = {"learning_rate": training.rates_now}
+    for split, found in (("train", Scores(losses, task.total(scores))), ("validation", validated)):
+        columns[f"{split}_loss"] = found.loss
+        if task.metric is not None and found.metric is not None:
+            columns[f"{split}_{task.metric.name}"] = found.metric
     start = {"step": training.step, "epoch": training.step / epoch_steps}
-    return [{**start, **dict(zip(names, values, strict=True))} for values in zip(*columns, strict=True)]
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [{**start, **dict(zip(columns, own, strict=True))} for own in values]

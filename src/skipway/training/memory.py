@@ -16,8 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skipway.eager import as_written
-from skipway.nets.cost import BlockCost
+from skipway.anatomy.cost import BlockCost
+from skipway.skip.eager import as_written
 from skipway.training.random_state import random_state, set_random_state
 
 
@@ -51,7 +51,7 @@ def segment(net: nn.Module, costs: Sequence[BlockCost]) -> None:
 
     Args:
         net: a net, or a stack of nets; its blocks lie in `torch.nn.Sequential`s and nothing else does there.
-        costs: of its blocks, in order: `skipway.nets.cost.block_costs`.
+        costs: of its blocks, in order: `skipway.anatomy.cost.block_costs`.
     """
     for row, bounds in plan_segments(costs).bounds.items():
         net.set_submodule(row, Segmented(cast(nn.Sequential, net.get_submodule(row)), bounds))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from skipway.training.groups import Treatment, treatments
+from skipway.training.groups import ParameterGroup, parameter_groups
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, Stack
 
@@ -49,8 +49,8 @@ class SingleUpdate:
 
     def __init__(self, net: Replicas, recipe: Recipe) -> None:
         self._parameters, self._clip = list(net.parameters()), recipe.clip
-        of = treatments(net.template, recipe)
-        groups: dict[Treatment, list[nn.Parameter]] = {}
+        of = parameter_groups(net.template, recipe)
+        groups: dict[ParameterGroup, list[nn.Parameter]] = {}
         for name, parameter in net.template.named_parameters():
             groups.setdefault(of[name], []).append(parameter)
         self._rates = [treatment.rate for treatment in groups]
@@ -86,7 +86,7 @@ class StackUpdate:
         self._parameters = list(net.parameters())
         self._gradient = torch.zeros_like(net.rows)
         self._chunk = max(1, _CHUNK_BYTES // (4 * net.count))
-        of = treatments(net.template, recipe)
+        of = parameter_groups(net.template, recipe)
         sizes = [(of[name], parameter[0].numel()) for name, parameter in net.net.named_parameters()]
         self._times = self._columns([(treatment.rate, size) for treatment, size in sizes])
         self._decay = self._columns([(treatment.decay, size) for treatment, size in sizes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skipway.draws import draws_state, set_draws_state
+from skipway.skip.draws import draws_state, set_draws_state
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.loop import Hook, Training
 
-# A team agrees on saving after so many steps: to ask in every step would make every step wait for the slowest process.
+# Processes agree on saving after so many steps: to ask in every step would make all wait for the slowest one.
 _STEPS_BETWEEN_QUESTIONS = 20
 _LEAST_SECONDS = 30.0
 _LARGEST_SHARE = 0.02  # of the time goes into saving
@@ -43,12 +43,12 @@ class Saver(Hook):
         self._last = time.monotonic()
 
     def on_step(self, training: Training) -> None:
-        team = training.team
-        if team.count > 1 and training.step % _STEPS_BETWEEN_QUESTIONS:
+        world = training.world
+        if world.size > 1 and training.step % _STEPS_BETWEEN_QUESTIONS:
             return
         stop = _asked_to_stop()
         due = time.monotonic() - self._last >= self._pause
-        if team.count > 1:
+        if world.size > 1:
             stop, due = _agreed(training, stop, due)
         if stop or (due and training.step < training.steps):
             self._save(training)
@@ -58,16 +58,16 @@ class Saver(Hook):
     def _save(self, training: Training) -> None:
         began = time.monotonic()
         state = training.state_dict()
-        if training.team.index == 0:
+        if training.world.rank == 0:
             self._checkpoints.save(training.step, state)
         self._last = time.monotonic()
         self._pause = max(self._least, (self._last - began) / _LARGEST_SHARE) if self._least else 0.0
 
 
 def _agreed(training: Training, stop: int, due: bool) -> tuple[int, bool]:
-    """What any process of the team was asked for, and what process 0's clock says."""
-    told = torch.tensor([stop, int(due and training.team.index == 0)], device=training.device)
-    number, due_now = training.team.max(told).tolist()
+    """What any process was asked for, and what process 0's clock says."""
+    told = torch.tensor([stop, int(due and training.world.rank == 0)], device=training.device)
+    number, due_now = training.world.max(told).tolist()
     return int(number), bool(due_now)
 
 

@@ -1,1 +1,0 @@
-"""From data and nets to trained nets with their curves and signals: one training, alone or in a study."""

@@ -1,0 +1,1 @@
+"""Charts: rows become Vega-Lite specifications."""

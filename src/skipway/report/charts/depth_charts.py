@@ -1,0 +1,135 @@
+"""Charts against depth: the training loss and the training error at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from skipway.report.charts.axes import LogAxis
+from skipway.report.charts.encode import (
+    WIDTH,
+    Chart,
+    crosses,
+    gate_colour,
+    gate_shape,
+    over,
+    spec,
+    tooltips,
+    zero_or_not,
+)
+from skipway.report.means import Mean
+from skipway.report.summary import Summary
+from skipway.rundir.layout import Json
+
+HEIGHT = 300
+
+
+def rows(summary: Summary) -> list[Json]:
+    """A row a gate and depth: losses in nats, errors per cent, with the lowest and the highest seed."""
+    return [
+        {
+            "gate": group.gate,
+            "depth": group.depth,
+            **_spread("loss", group.train_loss, least=1e-12),
+            **_spread("error", group.train_error, scale=100),
+            "seeds": group.train_loss.n if group.train_loss else 0,
+            "state": group.state,
+        }
+        for group in summary.groups
+        if group.state != "unfinished"
+    ]
+
+
+def loss(summary: Summary) -> Chart | None:
+    """Final training loss against depth."""
+    values = _values(summary, "loss")
+    if not values:
+        return None
+    diverged = [gate for gate in summary.gates if any(group.state == "diverged" for group in summary.of(gate))]
+    axis = LogAxis("training loss at the end", values, diverged)
+    marks = crosses(
+        _base(summary).transform_filter("datum.state == 'diverged'"),
+        axis,
+        "gate",
+        tooltips("gate:N", "depth:Q", "state:N"),
+    )
+    return Chart(
+        "loss-by-depth",
+        "How well do deeper nets fit the training data?",
+        "Each point is one gate at one depth: the training loss at the end, at the rate that trains it best, mean over "
+        "seeds (the bar behind it goes from the lowest seed to the highest). A line that climbs to the right is a net "
+        "that fits its training data less well the deeper it is; a cross above is one that diverged at every learning "
+        "rate.",
+        "Highway networks (Srivastava et al. 2015), Fig. 1",
+        _against_depth(summary, "loss", axis.y, "Training loss against depth", marks),
+    )
+
+
+def error(summary: Summary) -> Chart | None:
+    """Final training error against depth; where a study has one depth, or measures no error, there is none."""
+    values = _values(summary, "error")
+    if not values or len(summary.depths) < 2:
+        return None
+    scale = zero_or_not(values)
+
+    def y(field: str) -> alt.Y:
+        return alt.Y(f"{field}:Q", title="training error at the end, %", scale=scale, axis=alt.Axis(tickCount=5))
+
+    return Chart(
+        "error-by-depth",
+        "Does depth make the training error worse?",
+        "The share of the training data that the final weights classify wrongly, by depth; points and bars as above. "
+        "More layers could always copy what fewer do, so a line that climbs to the right is not overfitting but a net "
+        "that is harder to train: the degradation problem.",
+        "Deep residual learning (He et al. 2015), Fig. 1 and 6, by their ends",
+        _against_depth(summary, "error", y, "Training error against depth", []),
+    )
+
+
+def _against_depth(summary: Summary, name: str, y: Any, title: str, marks: list[Any]) -> Json:
+    """Points, lines between them and bars from the lowest seed to the highest, with further marks."""
+    base = _base(summary)
+    told = tooltips(
+        "gate:N",
+        "depth:Q",
+        (f"{name}:Q", f"training {name}"),
+        (f"{name}_low:Q", "lowest seed"),
+        (f"{name}_high:Q", "highest seed"),
+        "seeds:Q",
+    )
+    layers = [
+        base.mark_rule(strokeWidth=5, opacity=0.25, strokeCap="round").encode(y=y(f"{name}_low"), y2=f"{name}_high:Q"),
+        base.mark_line(strokeWidth=2.5).encode(y=y(name)),
+        base.mark_point(filled=True, size=90, opacity=1).encode(y=y(name), shape=gate_shape(summary), tooltip=told),
+        *marks,
+    ]
+    return spec(
+        summary,
+        alt.layer(*layers).properties(width=WIDTH - 60, height=HEIGHT),
+        title,
+        "mean over seeds at the rate that trains best; bars from the lowest seed to the highest",
+    )
+
+
+def _base(summary: Summary) -> Any:
+    depths = summary.depths
+    x = alt.X(
+        "depth:Q",
+        title="depth, layers",
+        scale=alt.Scale(type="log", domain=[depths[0] / 1.15, depths[-1] * 1.15], nice=False),
+        axis=alt.Axis(values=depths, grid=False, format="d", labelOverlap=True),
+    )
+    return over("groups").encode(x=x, color=gate_colour(summary))
+
+
+def _spread(name: str, mean: Mean | None, *, scale: float = 1.0, least: float = 0.0) -> Json:
+    """A mean with its lowest and highest seed; no lower than `least`, for a logarithmic axis."""
+    if mean is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    middle, low, high = (max(scale * value, least) for value in (mean.value, mean.low, mean.high))
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
+
+
+def _values(summary: Summary, name: str) -> list[float]:
+    return [value for row in rows(summary) for end in ("low", "high") if (value := row[f"{name}_{end}"]) is not None]

@@ -1,0 +1,1 @@
+"""The verdict: rows become claims with an error rate, and claims become sentences."""

@@ -1,0 +1,125 @@
+"""The verdict: what a study shows, in sentences with their numbers.
+
+Every sentence follows from the rows by a rule of `findings`; where the rows do not carry one, it is left out or says
+what is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skipway.report.numbers import counted, listed
+from skipway.report.summary import Group, Summary
+from skipway.report.verdict.findings import Findings
+from skipway.report.verdict.fit import fit
+from skipway.report.verdict.gains import gains, pays
+from skipway.report.verdict.inside import gates, gradient
+
+RULES = (
+    "A training is at chance if its error on the training data is at least 95 % of what the best constant answer gets "
+    "wrong. A net trains at a depth if no seed is at chance.",
+    "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths, and no "
+    "learning rate that was tried brings the deepest net within 1 point of the training error of the best shallower "
+    "one.",
+    "A gate is better or worse than another at a depth if their test errors differ beyond chance, unless the best "
+    "learning rate of the worse one is the lowest or the highest that was tried: the next one might have made it "
+    "better.",
+    "More depth pays if the validation error falls with depth beyond chance, over all depths.",
+    "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. Losses "
+    "are compared by their logarithms and errors by their log odds; the tests are Welch's, corrected by Holm's rule "
+    "for their number, and trends for the number of learning rates that the best was chosen from.",
+)
+"""What the words mean, for whoever asks."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences in the order of their weight."""
+
+    answers: list[str]
+    """How deep each gate trains, what a skip gains, whether depth pays, and how far that is to be trusted."""
+    inside: list[str]
+    """What the probes saw in the nets."""
+    tests: int
+    """How many claims the seeds were asked for."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """All of them."""
+        return [*self.answers, *self.inside]
+
+
+def verdict(summary: Summary) -> Verdict:
+    """What the study shows."""
+    found = Findings(summary)
+    answers = [
+        *_progress(summary),
+        *fit(found),
+        *_scope(summary),
+        *gains(found),
+        *pays(found),
+        *_edges(summary),
+    ]
+    return Verdict(answers, [*gradient(found), *gates(summary)], len(found.ps))
+
+
+def _edges(summary: Summary) -> list[str]:
+    """Where the best learning rate is the lowest or the highest that was tried."""
+    parts = []
+    for gate in summary.gates:
+        depths = [str(group.depth) for group in summary.of(gate) if _at_edge(group)]
+        if depths:
+            parts.append(f"{gate} at depth {listed(depths)}")
+    if not parts:
+        return []
+    return [
+        f"The best learning rate is the lowest or the highest tried with {listed(parts)}: there a rate that was not "
+        "tried may do better, and nothing is concluded against these nets. Give more with --learning-rates."
+    ]
+
+
+def _at_edge(group: Group) -> bool:
+    return any(choice is not None and not choice.bracketed for choice in (group.training, group.validation))
+
+
+def _progress(summary: Summary) -> list[str]:
+    """How much of the study is in, and what went wrong in it."""
+    sentences = []
+    if summary.finished < summary.cells:
+        known = sum(group.state != "unfinished" for group in summary.groups)
+        sentences.append(
+            f"This study is not finished: {summary.finished:,} of {counted(summary.cells, 'training')} are in, and "
+            f"{known} of {len(summary.groups)} rows of the table are complete. What follows is about those alone."
+        )
+    failed = [group for group in summary.groups if group.failed]
+    if failed:
+        number = sum(group.failed for group in failed)
+        where = listed([_net(group) for group in failed])
+        sentences.append(
+            f"{counted(number, 'training')} failed ({where}): {failed[0].reasons[-1]}. "
+            "Starting the study again tries them again."
+        )
+    return sentences
+
+
+def _scope(summary: Summary) -> list[str]:
+    """What the depths of this study cannot tell."""
+    known = [group for group in summary.groups if group.state != "unfinished"]
+    sentences = []
+    if known and len(summary.depths) == 1:
+        sentences.append(
+            f"This study has one depth, {summary.depths[0]}: it says nothing of what more or less depth would do."
+        )
+    bare = sorted({group.depth for group in known if group.blocks == 0})
+    if bare:
+        many = len(summary.gates) > 1
+        depths = listed([f"{depth}" for depth in bare])
+        sentences.append(
+            f"At depth {depths} a net has no block, and so no gate: "
+            f"{'whatever differs there between gates is not their doing' if many else 'the gate plays no part there'}."
+        )
+    return sentences
+
+
+def _net(group: Group) -> str:
+    return f"{group.gate} at depth {group.depth}"

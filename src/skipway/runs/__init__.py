@@ -1,0 +1,1 @@
+"""One training, whoever asks for it: from a config to a run directory."""
