@@ -49,7 +49,7 @@ def test_summary_means_are_over_the_seeds_of_the_chosen_rate(study):
     mean = sum(losses) / 3
     assert (group.training.learning_rate, group.training.edge, group.training.bracketed) == (0.1, "highest", False)
     assert group.rates == 1, "a rate with a diverged seed is none to choose"
-    assert group.least_train_error == pytest.approx(group.train_error.value)
+    assert group.best_train_metric == pytest.approx(group.train_metric.value)
     assert group.train_loss.value == pytest.approx(mean)
     assert group.train_loss.std == pytest.approx(math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2))
     assert (group.train_loss.n, group.cells, group.finished, group.diverged) == (3, 6, 6, 1)
@@ -340,8 +340,8 @@ def test_a_short_study_on_cifar_shows_degradation(tmp_path):
     ]
     assert {group.blocks for group in summary.groups} == {9, 27}
     rows = {(row["gate"], row["depth"]): row for row in charts.rows(summary)["groups"]}
-    assert rows["plain", 56]["error"] - rows["plain", 20]["error"] == pytest.approx(13, abs=1.5)
-    assert rows["plain", 56]["error_low"] > rows["plain", 20]["error_high"]
+    assert rows["plain", 56]["metric"] - rows["plain", 20]["metric"] == pytest.approx(13, abs=1.5)
+    assert rows["plain", 56]["metric_low"] > rows["plain", 20]["metric_high"]
     chart = next(chart for chart in charts.charts(summary) if chart.name == "error-by-depth")
     low, high = chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert 55 < low < 65, "per cent of 60 to 85 are not drawn from 0"

@@ -21,7 +21,8 @@ from skipway.report.charts.theme import CONFIG
 from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
-from skipway.report.verdict.sentences import RULES, verdict
+from skipway.report.verdict.rules import rules
+from skipway.report.verdict.sentences import verdict
 from skipway.rundir.files import write_bytes
 from skipway.rundir.layout import Json
 from skipway.rundir.study import Study
@@ -72,7 +73,7 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
         question=escape(_question(summary)),
         facts=escape(_facts(summary)),
         verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary).sentences),
-        rules="\n".join(f"<li>{_prose(rule)}</li>" for rule in RULES),
+        rules="\n".join(f"<li>{_prose(rule)}</li>" for rule in rules(summary)),
         table=_table(summary),
         meanings=_terms((column.heading, column.meaning) for column in columns(summary)),
         figures="\n".join(_figure(chart) for chart in shown) or "<p>No training has ended with numbers to draw.</p>",
