@@ -14,9 +14,10 @@ from skipway.report.printable import printable
 
 _LIST = """
     select study, run, gate, depth, learning_rate, seed,
-        status, train_loss, validation_loss, validation_error, test_error, reason
+        status, train_loss, validation_loss, {metrics}, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
+_ERRORS, _ANY = "validation_error, test_error", "metric, validation_metric, test_metric"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,20 @@ def run(arguments: Sequence[str]) -> int:
     command = tyro.cli(RunsCommand, args=[*arguments], prog="skipway runs")
     from skipway.report.query import query
 
-    columns, rows = query(command.sql or _LIST, command.folder)
+    columns, rows = query(command.sql or _LIST.format(metrics=_metrics(command.folder)), command.folder)
     if command.csv:
         _print_csv(columns, rows)
     else:
         _print_table(columns, rows)
     return 0
+
+
+def _metrics(folder: Path) -> str:
+    """The columns of the list for what the runs below a folder are judged by."""
+    from skipway.report.query import runs
+
+    errors = all(row["metric"] in (None, "error") for row in runs(folder))
+    return _ERRORS if errors else _ANY
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -76,6 +76,10 @@ class Metric:
         word = self.word if split == "Test" else self.word.replace("error", "err.")
         return f"{split}\n{self._titled(word)}"
 
+    def label(self, split: str = "") -> str:
+        """The same beside a value in a tooltip, where % goes without saying: ``training RMSE, mg/dl``."""
+        return f"{split} {self.word}".strip() if self.unit == "%" else self.heading(split)
+
     def text(self, value: float, std: float | None = None, *, unit: bool = True) -> str:
         """A value with its spread, ``2.6 ± 0.4 %`` or ``53.2 mg/dl``; the unit left out for a column headed so."""
         shown, spread = self.factor * value, None if std is None else abs(self.factor) * std
@@ -138,5 +142,6 @@ def metric_of(info: Json) -> Metric:
 
 
 def samples_of(info: Json) -> str:
-    """The word for several samples of a study's or a run's data: "images", "rows"."""
-    return str((info.get("data") or {}).get("samples") or "images")
+    """The word for several samples of a study's or a run's data: "images", "rows"; "samples" where nothing says so."""
+    told = (info.get("data") or {}).get("samples")
+    return str(told or ("images" if metric_of(info).counts_wrong else "samples"))

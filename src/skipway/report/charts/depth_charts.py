@@ -90,17 +90,19 @@ def metric(summary: Summary) -> Chart | None:
         f"{'climbs' if own.lower else 'falls'} to the right is not overfitting but a net that is harder to train: the "
         "degradation problem.",
         "Deep residual learning (He et al. 2015), Fig. 1 and 6, by their ends",
-        _against_depth(summary, "metric", y, f"Training {own.word} against depth", [], word=own.word),
+        _against_depth(summary, "metric", y, f"Training {own.word} against depth", [], label=own.label("training")),
     )
 
 
-def _against_depth(summary: Summary, name: str, y: Any, title: str, marks: list[Any], *, word: str = "loss") -> Json:
+def _against_depth(
+    summary: Summary, name: str, y: Any, title: str, marks: list[Any], label: str = "training loss"
+) -> Json:
     """Points, lines between them and bars from the lowest seed to the highest, with further marks."""
     base = _base(summary)
     told = tooltips(
         "gate:N",
         "depth:Q",
-        (f"{name}:Q", f"training {word}"),
+        (f"{name}:Q", label),
         (f"{name}_low:Q", "lowest seed"),
         (f"{name}_high:Q", "highest seed"),
         "seeds:Q",

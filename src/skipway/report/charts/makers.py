@@ -61,7 +61,7 @@ def curves(summary: Summary) -> Chart | None:
                     symbolType="stroke", symbolStrokeColor="#888888", symbolFillColor="transparent", symbolSize=250
                 ),
             ),
-            tooltip=tooltips("gate:N", "depth:Q", "set:N", "step:Q", (f"{column}:Q", word)),
+            tooltip=tooltips("gate:N", "depth:Q", "set:N", "step:Q", (f"{column}:Q", metric.label())),
         )
     )
     return Chart(
