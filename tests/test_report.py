@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from skipway.report.table import columns, markdown, table
 from skipway.report.verdict.sentences import verdict
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
-from study_folders import conv, made
+from study_folders import JUDGES, conv, made
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +249,25 @@ def test_page_tells_the_numbers_of_a_point(browser, files):
     page.locator("#loss-by-depth .mark-symbol path").first.hover(force=True)
     page.wait_for_selector("#vg-tooltip-element.visible")
     assert "training loss" in page.locator("#vg-tooltip-element").inner_text()
+    page.close()
+
+
+def test_page_of_a_regression_speaks_of_its_metric(browser, tmp_path):
+    judge = JUDGES["regression"]
+    page = opened(
+        browser, write(made(tmp_path, ("plain", "residual"), (5, 50), rates=[0.1], judge=judge))[0], width=375
+    )
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#error-by-depth").get_by_text("training RMSE at the end, mg/dl", exact=True).count() == 1
+    assert page.locator("#error-over-time").get_by_text("RMSE, mg/dl", exact=True).count() >= 1
+    assert page.locator("thead").get_by_text("Test RMSE, mg/dl").count() == 1
+    assert re.search(
+        "training\\sRMSE is [0-9.]+\u00a0±\u00a0[0-9.]+\u00a0mg/dl at", page.locator(".verdict").inner_text()
+    )
+    page.locator("#error-by-depth .mark-symbol path").first.hover(force=True)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "training RMSE, mg/dl" in page.locator("#vg-tooltip-element").inner_text()
     page.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Literal
 
 from skipway.report.numbers import decimal, in_points, plus_minus, rounded
@@ -16,6 +17,7 @@ from skipway.rundir.layout import Json
 
 _DIGITS = 3  # significant ones, of a metric whose task does not say how many stand behind the point
 _LOSS_DIGITS = 2
+_NARROW = 10  # characters of a heading in a terminal
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Metric:
     def short_heading(self, split: str) -> str:
         r"""The same in lines for a narrow column: ``Train.\nerr., %``."""
         word = self.word if split == "Test" else self.word.replace("error", "err.")
-        return f"{split}\n{self._titled(word)}"
+        return "\n".join([split, *wrap(self._titled(word), _NARROW)])
 
     def label(self, split: str = "") -> str:
         """The same beside a value in a tooltip, where % goes without saying: ``training RMSE, mg/dl``."""

@@ -8,10 +8,16 @@ from skipway.report.verdict.chance import judged_by
 from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.scale import Scale
 
+_SCALES = {"odds": "by their log odds", "logarithm": "by their logarithms", "itself": "as they are"}
+
 
 def rules(summary: Summary) -> list[str]:
     """What the words of a study's verdict mean."""
     found, metric = Findings(summary), summary.metric
+    unknown = (
+        f"How far {metric.word} depends on which {summary.samples} it was measured on is not known, and is left out of "
+        "account: seeds alone show how exact it is."
+    )
     differ = f"their test {metric.word}s differ" if _countable(metric) else f"they differ in test {metric.word}"
     return [
         _chance(summary.guessing),
@@ -21,9 +27,10 @@ def rules(summary: Summary) -> list[str]:
         "learning rate of the worse one is the lowest or the highest that was tried: the next one might have made it "
         "better.",
         f"More depth pays if the validation {metric.word} {metric.improves} with depth beyond chance, over all depths.",
-        f"Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. "
-        f"{_compared(found, summary.samples)}; the tests are Welch's, corrected by Holm's rule "
+        "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. "
+        f"{_compared(found)}; the tests are Welch's, corrected by Holm's rule "
         "for their number, and trends for the number of learning rates that the best was chosen from.",
+        *([] if found.scale.kind == "odds" else [unknown]),
     ]
 
 
@@ -59,21 +66,16 @@ def _near(scale: Scale, guessing: Guessing | None) -> str:
     return f"{part} or, where that is more, within 1 % of what the best constant answer gets"
 
 
-def _compared(found: Findings, samples: str) -> str:
-    """On what scales values are compared, and what is known of their exactness beside the seeds."""
-    metric, kind = found.summary.metric, found.scale.kind
-    losses = "by their logarithms" if found.loss_scale.kind == "logarithm" else "as they are, since some are negative"
+def _compared(found: Findings) -> str:
+    """On what scales losses and the metric are compared."""
+    metric = found.summary.metric
+    losses, own = _SCALES[found.loss_scale.kind], _SCALES[found.scale.kind]
+    values = f"{metric.word}s" if _countable(metric) else f"values of {metric.word}"
     if metric.is_loss:
-        own = ""
-    elif _countable(metric):
-        own = f"{metric.word}s"
-    else:
-        own = f"values of {metric.word}"
-    how = {"odds": "by their log odds", "logarithm": "by their logarithms", "itself": "as they are"}[kind]
-    told = f"Losses are compared {losses}{f' and {own} {how}' if own else ''}"
-    if kind == "odds":
-        return told
-    return f"{told}, by the scatter of their seeds alone: what a finite number of {samples} leaves open is not known"
+        return f"Losses are compared {losses}"
+    if losses == own:
+        return f"Losses and {values} are compared {own}"
+    return f"Losses are compared {losses} and {values} {own}"
 
 
 def _countable(metric: Metric) -> bool:
