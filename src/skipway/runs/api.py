@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
+from skipway.data.load import settings_of
 from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
@@ -17,7 +19,7 @@ _DEFAULT = RunConfig()
 
 def fit(
     net: str,
-    data: str | os.PathLike[str] = _DEFAULT.data,
+    data: Any = _DEFAULT.data,
     recipe: Recipe | str | None = None,
     *,
     gate: str | None = None,
@@ -36,7 +38,8 @@ def fit(
 
     Args:
         net: by name, with settings of its family if need be: "resnet-56", "resnet-56:shortcut=B".
-        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
+        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, a local file or folder, arrays (x, y),
+            or whatever else `skipway.load` takes or returns.
         recipe: a `Recipe`, or the name of one; None is that of the net's papers.
         gate: the gate of the net's name with settings: "highway:bias=-4".
         width: units of a dense layer, channels of the first stage; None is the family's own choice.
@@ -63,12 +66,11 @@ def fit(
         chosen = replace(chosen, learning_rates=(learning_rate,))
     config = replace(
         default,
-        data=os.fspath(data),
+        **settings_of(data, image_size=image_size),
         gate=gate,
         width=width,
         weights=None if weights is None else os.fspath(weights),
         seed=seed,
-        image_size=image_size,
         recipe=chosen,
     )
     resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())
