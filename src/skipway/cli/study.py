@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from skipway.cli.own import use_net
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
 from skipway.rundir.integrity import read_study
@@ -98,6 +99,7 @@ def parse(arguments: Sequence[str]) -> StudyCommand:
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
     found = early(arguments, "--config", "--net")
+    use_net(found.net)
     base = StudyConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
     recipe = base_recipe(found, base.recipe)
     default = StudyCommand(settings=replace(base, recipe=recipe))

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.main import DONE, FAILED
+from skipway.cli.own import use_net
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
 from skipway.runs.config import RunConfig
@@ -115,10 +116,16 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
     found = early(arguments, "--config", "--net", "--resume")
+    use_net(found.net)
     base = RunConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
     default = TrainCommand(settings=replace(base, recipe=base_recipe(found, base.recipe)))
     command = tyro.cli(TrainCommand, default=default, args=[*arguments], prog="skipway train")
-    if command.resume and (command.settings != default.settings or command.out or command.config or command.named):
+    if command.resume and (
+        replace(command.settings, net=default.settings.net) != default.settings
+        or command.out
+        or command.config
+        or command.named
+    ):
         raise ValueError("--resume takes all settings from the run's directory: leave the others away.")
     return command
 

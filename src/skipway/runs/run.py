@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
-from skipway.nets.weights import weights_bytes
+from skipway.nets.weights import load_net, weights_bytes
+from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, clear_sides, refuse_links, write_sealed
 from skipway.rundir.integrity import read_run
 from skipway.rundir.layout import CHECKPOINT, FORMAT, LOCK, RUN, WEIGHTS, Json
 from skipway.rundir.locks import BusyError, locked
 from skipway.rundir.records import FINISHED
-from skipway.rundir.run import Run, RunContent, write_metrics, write_run
+from skipway.rundir.run import Run, RunContent, copy_run, write_metrics, write_run
 from skipway.runs.advice import what_would_fit
 from skipway.runs.computed import computed
 from skipway.runs.config import RunConfig
@@ -80,6 +81,10 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
     if _is_finished(before):
         checkpoints.clear()
         return
+    if not before and resources.world.size == 1 and (found := finished_elsewhere(planned.id, folder)):
+        copy_run(found, folder)
+        _score_on_test(Run(folder), planned, resources)
+        return
     resources = _as_before(replace(resources, checkpoints=checkpoints), before)
     threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(resources))))
     record = _Record(folder, planned, resources, threads, command, before.get("started"))
@@ -97,6 +102,15 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
         record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
+
+
+def _score_on_test(run: Run, planned: PlannedRun, resources: Resources) -> None:
+    """Add the test scores of a run that a study finished: it reads the test split for its chosen runs alone."""
+    if "test_loss" in run.info()["metrics"]:
+        return
+    saved = load_net(run.checked(WEIGHTS), lambda: planned.net)
+    net, pipeline = Single(saved.net.to(resources.device)), planned.data.restored(saved.preprocess)
+    run.update_metrics(scores_on(net, planned.data.test, pipeline, planned.task, resources, "test")[0])
 
 
 def make_resources(

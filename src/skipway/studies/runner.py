@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from skipway.data.dataset import Data
+from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, read_json, refuse_links
 from skipway.rundir.integrity import read_run, read_study
 from skipway.rundir.layout import FORMAT, STUDY, Json
@@ -42,6 +43,9 @@ class StudyObserver:
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         """Everything is checked and planned; nothing is trained yet."""
+
+    def on_found(self, runs: int) -> None:
+        """So many of its trainings were finished beside it, and are copied."""
 
     def on_progress(self, fractions: Mapping[str, float]) -> None:
         """How much of each stack in training is done, by the stack's name. Called several times a second."""
@@ -125,6 +129,8 @@ def _run(planned: _PlannedStudy, command: str | None, observer: StudyObserver) -
         for own in planned.ids.values():
             if study.has(own):
                 read_run(study.run(own))
+        if found := _take_over(study, planned.ids.values()):
+            observer.on_found(found)
         stacks = [part for stack in planned.stacks for part in _parts(study, stack)]
         missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
         observer.on_plan(study, planned.plan.config, planned.plan.data, stacks, planned.workers)
@@ -147,6 +153,18 @@ def _run(planned: _PlannedStudy, command: str | None, observer: StudyObserver) -
             raise
         record.settle(failures, observer)
         observer.on_end(study)
+
+
+def _take_over(study: Study, ids: Iterable[str]) -> int:
+    """Copy what was trained already, by `skipway train` or in another study beside this one. Returns how many runs."""
+    missing = (identifier for identifier in ids if not study.has(identifier))
+    found = [run for identifier in missing if (run := finished_elsewhere(identifier, study.path))]
+    if found:
+        batch = study.batch("found")
+        for run in found:
+            batch.copy(run)
+        batch.commit()
+    return len(found)
 
 
 def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
