@@ -10,6 +10,7 @@ from typing import Any
 
 FINISHED = ("done", "diverged")
 UNFINISHED = ("running", "interrupted", "failed")
+WATCHED = "watched"  # the kind of a run whose steps somebody else's loop took
 MOST_THREADS = 1024
 
 
@@ -56,7 +57,7 @@ ID = Kind("16 hexadecimal digits", lambda value: isinstance(value, str) and bool
 SHA256 = Kind("64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64)
 
 CELL: Mapping[str, Shape] = {"gate": TEXT, "depth": WHOLE, "learning_rate": NUMBER, "seed": WHOLE}
-RUN_FIELDS: Shape = {
+RUN_FIELDS: Mapping[str, Shape] = {
     "format": WHOLE,
     "id": ID,
     "status": one_of(*FINISHED, *UNFINISHED),
@@ -71,6 +72,12 @@ RUN_FIELDS: Shape = {
     "choices": {},
     "computed?": {},
     "files?": {"*": {"sha256": SHA256, "bytes": WHOLE}},
+}
+WATCHED_FIELDS: Mapping[str, Shape] = {
+    **RUN_FIELDS,
+    "kind": one_of(WATCHED),
+    "cell": {"learning_rate?": or_null(NUMBER)},
+    "unseen": [TEXT],
 }
 STUDY_FIELDS: Shape = {
     "format": WHOLE,
