@@ -22,10 +22,10 @@ from skipway.rundir.files import clear_sides, refuse_links
 from skipway.rundir.integrity import FILES
 from skipway.rundir.layout import LOCK, RUN, RUNS, run_id
 from skipway.rundir.locks import locked
+from skipway.runs.description import describe, learning_rate, name_of, parameters, rank, unwrapped
 from skipway.runs.failure import told
 from skipway.runs.moments import Moments
 from skipway.runs.recorder import Recorder
-from skipway.runs.description import describe, learning_rate, name_of, parameters, rank, unwrapped
 
 _log = logging.getLogger("skipway")
 
