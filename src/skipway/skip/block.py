@@ -6,7 +6,7 @@ F is the body, S the shortcut, and the gate gives T and C. Every block in Skipwa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from skipway.skip.gate import Flow, Gate, fit_gate
+from skipway.skip.in_place import own, refuse_writes, works_in_place, writes
 from skipway.skip.placement import Placement
 from skipway.skip.reading import Kind
 from skipway.skip.shortcuts import fit_shortcut
@@ -51,6 +52,7 @@ class Skip(nn.Module):
     """
 
     _several_outputs = False  # whether the body returns more than F, as far as is known before its first call
+    _in_place: Mapping[str, bool | None] = {}  # whether a part works in place on its input; False where none is named
 
     def __init__(
         self,
@@ -78,6 +80,10 @@ class Skip(nn.Module):
         self.body, self.shortcut, self.pre, self.post = body, shortcut, pre, post
         self.gate = gate
         self._several_outputs = gate.placement.several_outputs
+        parts = {"pre": pre, "gate": gate, "shortcut": shortcut, "body": body, "post": post}
+        known = {name: works_in_place(part) for name, part in parts.items()}
+        known["body"] = gate.placement.overwrites or known["body"]
+        self._in_place = {name: found for name, found in known.items() if found is not False}
 
     def transform(self, z: Tensor, *args: Any, **kwargs: Any) -> Any:
         """F(z): the body. Blocks whose parameter names belong to other people's checkpoints override this."""
@@ -99,15 +105,23 @@ class Skip(nn.Module):
             y. Where the body returns a tuple, its first element is F, and (y, *the others) comes out. Such a body runs
             even where T is the number 0.0; other bodies do not.
         """
-        z = x if self.pre is None else self.pre(x)
+        x_writes = writes(x)
+        z = x if self.pre is None else self.pre(self._own("pre", x))
+        z_writes = x_writes if z is x else writes(z)
         # At the root of a graph that fx traces, args is no tuple, but a proxy of all that may come.
         more = (args, kwargs) if type(args) is tuple else ((), {})
         y, others = self._sum(z, self._flow(z), *more)
         y = y if self.post is None else self.post(y)
+        refuse_writes(x, x_writes)
+        refuse_writes(z, z_writes)
         return y if others is None else (y, *others)
 
+    def _own(self, part: str, tensor: Tensor) -> Tensor:
+        """What a part is given: a copy where it would overwrite what others read."""
+        return own(tensor, self._in_place[part]) if part in self._in_place else tensor
+
     def _flow(self, z: Tensor) -> Flow:
-        flow = cast(Flow, self.gate(z))
+        flow = cast(Flow, self.gate(self._own("gate", z)))
         for hook in tuple(_flow_hooks.values()):
             flow = hook(self, flow)
         return flow
@@ -117,13 +131,13 @@ class Skip(nn.Module):
         t, c = flow
         if c is None and isinstance(t, (float, int)):
             c = 1 - t
-        carried = None if _is(c, 0.0) else self.carry(z)
+        carried = None if _is(c, 0.0) else self.carry(self._own("shortcut", z))
         if _is(t, 0.0) and carried is not None and not self._several_outputs:
             _check_factor("C", c, carried)
-            return self._alone(_times(c, carried), z), None
-        transformed, others = self._split(self.transform(z, *args, **kwargs))
+            return self._alone(_times(c, carried)), None
+        transformed, others = self._split(self.transform(self._own("body", z), *args, **kwargs))
         y = _join(t, transformed, c, carried)
-        return (self._alone(y, z) if carried is None or _is(t, 0.0) else y), others
+        return (self._alone(y) if carried is None or _is(t, 0.0) else y), others
 
     def _split(self, output: Any) -> tuple[Tensor, Others]:
         if isinstance(output, tuple):
@@ -136,10 +150,9 @@ class Skip(nn.Module):
             )
         return output, None
 
-    def _alone(self, branch: Tensor, z: Tensor) -> Tensor:
-        """One branch as y; a copy where `post` would overwrite z, since a branch may hand on its input, or a view."""
-        overwrites = self.post is not None and (branch is z or _works_in_place(self.post))
-        return branch.clone() if overwrites else branch
+    def _alone(self, branch: Tensor) -> Tensor:
+        """One branch as y; a copy where `post` may overwrite it, since a branch may hand on its input, or a view."""
+        return branch.clone() if "post" in self._in_place else branch
 
 
 class Residual(Skip):
@@ -242,10 +255,6 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
     """In their common precision: autocast leaves the branches in different ones, and lerp takes one only."""
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     return [tensor.to(dtype) for tensor in tensors]
-
-
-def _works_in_place(module: nn.Module) -> bool:
-    return any(getattr(part, "inplace", False) for part in module.modules())
 
 
 def _is(value: Tensor | float | None, number: float) -> bool:
