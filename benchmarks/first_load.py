@@ -18,7 +18,7 @@ import tempfile
 TIMED = """
 import sys, time
 import torch
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 before = time.perf_counter()
 data = load(sys.argv[1])
 seconds = time.perf_counter() - before

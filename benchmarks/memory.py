@@ -126,7 +126,7 @@ def made(name: str) -> nn.Module:
 
 def shape_of(name: str) -> tuple[int, int, int]:
     family, _ = parse_name(name)
-    return SHAPES.get(family.body, FAMILIES[family.body].shape)
+    return SHAPES.get(family.name, FAMILIES[family.name].shape)
 
 
 def resident(reset: bool = False) -> float:

@@ -4,7 +4,7 @@
 
 The folder is made for the occasion: a data set's small images enlarged to about 400 x 300 pixels, quality 90. The usual
 way: ImageFolder, RandomResizedCrop, RandomHorizontalFlip, ToTensor and Normalize in a DataLoader. Ours: the batches of
-`skipway.data.batches.BatchStream` with flips and the channels' preprocessing. Both end in float32 batches in memory;
+`BatchStream` with flips and the channels' preprocessing. Both end in float32 batches in memory;
 nothing is trained. The ways take turns, and figures are medians over the rounds; batches that workers made ready while
 the other way ran are not counted.
 """
@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from skipway.data.batches import BatchStream
 from skipway.data.images.augment import make_augmentations
+from skipway.data.images.batches import BatchStream
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 from skipway.training.machine import keep_memory
 
 

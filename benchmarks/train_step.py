@@ -4,7 +4,7 @@
 
 The usual loop: torchvision's transforms (crop, flip, to tensor, normalise) image by image in a DataLoader with two
 workers, an eager net in torch's default memory format, `torch.optim.SGD`. Ours: `skipway.training.loop.train` with the
-recipe he2015 over `skipway.data.batches.BatchStream`, the net in channels_last, its blocks compiled; and the same
+recipe he2015 over `BatchStream`, the net in channels_last, its blocks compiled; and the same
 without compiling. Each way has a process of its own that keeps its nets from round to round; the ways take turns, and
 figures are medians over the rounds.
 
@@ -30,12 +30,14 @@ import torch
 from torch import Tensor, nn
 
 from skipway.anatomy.cost import cost
-from skipway.data.batches import BatchStream
 from skipway.data.images.augment import make_augmentations
+from skipway.data.images.batches import BatchStream
+from skipway.data.images.dataset import Images
+from skipway.data.images.labelled import Split
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.splits import Data, Split
 from skipway.nets.registry import build
 from skipway.studies.process import start_worker
+from skipway.tasks.classification import Classification
 from skipway.training.evaluate import Scores
 from skipway.training.execution import Execution, compiling, prepare
 from skipway.training.loop import train
@@ -183,6 +185,7 @@ def ours(name: str, batch: int, images: int, threads: int, execution: Execution,
             net,
             stream,
             RECIPE,
+            Classification(),
             rates=[0.1],
             steps=count,
             epoch_steps=images / batch,
@@ -198,7 +201,16 @@ def ours(name: str, batch: int, images: int, threads: int, execution: Execution,
 @cache
 def our_parts(name: str, batch: int, images: int, execution: Execution) -> tuple[Single, BatchStream]:
     split = random_split(images)
-    data = Data("random", tuple("0123456789"), 255.0, "", split, split, split, "")
+    data = Images(
+        name="random",
+        classes=tuple("0123456789"),
+        scale=255.0,
+        fingerprint="",
+        train=split,
+        validation=split,
+        test=split,
+        validation_rule="",
+    )
     net = Single(build(name, num_classes=CLASSES))
     prepare(net.net, execution)
     augment = make_augmentations(RECIPE.augment)

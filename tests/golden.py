@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import digits
-from skipway.data.batches import BatchStream
+from helpers import CLASSES, digits
 from skipway.data.images.augment import AUGMENTATIONS, make_augmentations
-from skipway.data.images.preprocess import Preprocess
-from skipway.nets.registry import FAMILIES, build_body
+from skipway.data.images.batches import BatchStream
+from skipway.nets.factory import factory
+from skipway.nets.registry import FAMILIES, build_family
 from skipway.runs.definitions import definitions
 from skipway.settings.registry import Spec
 from skipway.skip.gate import GATES
@@ -40,7 +40,7 @@ _STEPS, _BATCH = 6, 16
 class Case:
     """A net and how it is trained, on digits."""
 
-    body: str = "dense"
+    family: str = "dense"
     gate: str = "highway"
     recipe: Recipe = RECIPES["dense"]
     depth: int | None = None
@@ -48,8 +48,7 @@ class Case:
     @property
     def versions(self) -> dict[str, int]:
         """Of all that its numbers depend on."""
-        spec = Spec.parse(self.body)
-        named = definitions(spec.name, dict(spec.settings), self.gate, self.recipe.augment)
+        named = definitions(factory(self.family), self.gate, self.recipe.augment)
         return {"recipe": Recipe.version, **{f"{each.kind} {each.name}": each.entry.version for each in named}}
 
     def losses(self) -> list[float]:
@@ -59,14 +58,14 @@ class Case:
         recipe = replace(recipe, warmup_steps=min(2, recipe.warmup_steps))
         stream = BatchStream(
             data.train,
-            Preprocess.fit(data, recipe.preprocess),
+            data.pipeline(preprocess=recipe.preprocess).preprocess,
             batch_size=_BATCH,
             seeds=[0],
             augment=make_augmentations(recipe.augment),
             scale=data.scale,
             num_classes=data.num_classes,
         )
-        training = Training(Single(self._net()), stream, recipe, rates=[0.05], steps=_STEPS)
+        training = Training(Single(self._net()), stream, recipe, CLASSES, rates=[0.05], steps=_STEPS)
         losses = []
         for _ in range(_STEPS):
             training.advance()
@@ -75,10 +74,10 @@ class Case:
 
     def _net(self) -> nn.Module:
         data, _ = digits()
-        name = Spec.parse(self.body).name
+        name = Spec.parse(self.family).name
         torch.manual_seed(0)
-        net = build_body(
-            self.body,
+        net = build_family(
+            self.family,
             gate=self.gate,
             depth=self.depth or _DEPTHS.get(name, 8),
             shape=data.shape,
@@ -101,8 +100,8 @@ def cases() -> dict[str, Case]:
     return {
         **{f"gate {name}": Case(layers.get(name, "dense"), name) for name in GATES},
         **{f"gate layerscale, depth {depth}": Case(gate="layerscale", depth=depth) for depth in (21, 26)},
-        **{f"body {name}": Case(name) for name in FAMILIES},
-        **{f"body {name}, residual": Case(name, "residual") for name in FAMILIES},
+        **{f"family {name}": Case(name) for name in FAMILIES},
+        **{f"family {name}, residual": Case(name, "residual") for name in FAMILIES},
         **{f"shortcut {name}": Case(f"cifar:shortcut={name}") for name in ("A:pad=sides", "B", "C", "dropout")},
         **{f"recipe {name}": Case(recipe=recipe) for name, recipe in small.items()},
         **{f"augmentation {name}": Case(recipe=Recipe(augment=(_on_digits(name),))) for name in AUGMENTATIONS},

@@ -13,14 +13,15 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from skipway.data.images.dataset import Images
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
-from skipway.data.splits import Data
+from skipway.data.images.sources import load
 from skipway.nets.registry import build
 from skipway.nets.stack import SkipNet
 from skipway.settings.registry import Spec, settings_of
 from skipway.skip.gate import GATES, Gate
 from skipway.skip.placement import Placement
+from skipway.tasks.classification import Classification
 from skipway.training.loop import Hook, Training
 
 # Products as small as the tests' are done before a second thread has woken, and on a busy machine wait for it.
@@ -90,8 +91,21 @@ def flow_of(gate: Gate, z: Tensor) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(flow.t, dtype=z.dtype), torch.as_tensor(flow.carry(), dtype=z.dtype)
 
 
+CLASSES = Classification()
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Each replica's mean, (replicas,)."""
+    return CLASSES.losses(scores, labels).mean(1)
+
+
+def error_rate(scores: Tensor, labels: Tensor) -> Tensor:
+    """Each replica's share of wrong classes, (replicas,)."""
+    return CLASSES.scores(scores, labels).mean(1)
+
+
 @lru_cache(maxsize=1)
-def digits() -> tuple[Data, Preprocess]:
+def digits() -> tuple[Images, Preprocess]:
     """The real digits that scikit-learn ships, with the rule for their pixels."""
     data = load("digits")
     return data, Preprocess.fit(data, "pixel")

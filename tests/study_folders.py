@@ -138,7 +138,7 @@ def conv(path: Path, gates=("plain", "residual"), depths=(20, 56), seeds=(0, 1, 
     recipe |= {"nesterov": False, "milestones": [], "decay_on": "weights"}
     info = {
         "name": "cifar10-cifar",
-        "command": f"skipway study --data cifar10 --body cifar --gates {' '.join(gates)} --depths "
+        "command": f"skipway study --data cifar10 --net cifar --gates {' '.join(gates)} --depths "
         f"{' '.join(map(str, depths))} --learning-rates 0.1 --warmup-steps 50 --steps 300 --batch-size 64 --width 8",
         "config": {"data": "cifar10", "body": "cifar", "gates": list(gates), "depths": list(depths), "width": 8,
                    "seeds": list(seeds), "recipe": recipe},

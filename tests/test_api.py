@@ -27,7 +27,7 @@ def test_a_single_value_is_a_list_of_one(tmp_path):
 
 
 def test_a_body_brings_its_own_depths_and_recipe(tmp_path):
-    found = study("digits", body="highway-mnist", gates="plain", seeds=0, out=tmp_path, workers=1, recipe=SHORT)
+    found = study("digits", net="highway-mnist", gates="plain", seeds=0, out=tmp_path, workers=1, recipe=SHORT)
     assert found.info()["config"]["depths"] == [10]
     assert default_config("highway-mnist").recipe == RECIPES["highway-mnist"]
 

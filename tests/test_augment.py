@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from skipway.data.images.augment import AUGMENTATIONS, Augmentation, Crop, Cutout, Flip, canonical, make_augmentations
 from skipway.data.images.mixing import CutMix, Mixup
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 
 SHAPE = (3, 32, 32)
 EVERY = list(AUGMENTATIONS)

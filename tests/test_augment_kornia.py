@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from helpers import cross_entropy, error_rate
 from image_folders import write_digits
-from skipway.data.batches import BatchStream
 from skipway.data.images.augment import make_augmentations
 from skipway.data.images.augment_kornia import OPERATIONS, ColorJitter, RandAugment
+from skipway.data.images.batches import BatchStream
 from skipway.data.images.mixing import CutMix, Mixing, Mixup, with_neighbours
 from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
 from skipway.data.part import Part
-from skipway.data.sources import load
-from skipway.training.evaluate import cross_entropy, error_rate
 
 SHAPE = (3, 32, 32)
 # torchvision's names.

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipway.data.batches import BatchStream, batches
 from skipway.data.images.augment import make_augmentations
+from skipway.data.images.batches import BatchStream, batches
+from skipway.data.images.labelled import Split
 from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
 from skipway.data.order import SampleOrder
 from skipway.data.part import Part
-from skipway.data.sources import load
-from skipway.data.splits import Split
 
 SIZE = 10
 

@@ -12,13 +12,13 @@ from helpers import StopsAt
 from skipway.rundir.layout import RUN
 from skipway.rundir.locks import locked
 from skipway.rundir.study import Study
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.definitions import packed
 from skipway.runs.run import run_training
 from skipway.studies import worker
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import checked, identity, stacks_of
-from skipway.studies.worker import Task, run_stack, study_data
+from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.worker import Job, run_stack, study_data
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.recipe import Recipe
@@ -90,7 +90,7 @@ def test_an_unfinished_write_leaves_nothing_and_what_is_not_ours_stays(tmp_path)
 
 
 def test_without_its_run_json_another_trainings_checkpoint_is_refused_and_stays(tmp_path):
-    one, two = (TrainConfig(net="plain-dense-3", width=4, seed=seed, recipe=RECIPE) for seed in (0, 1))
+    one, two = (RunConfig(net="plain-dense-3", width=4, seed=seed, recipe=RECIPE) for seed in (0, 1))
     with pytest.raises(Stopped):
         run_training(one, tmp_path, hooks=[StopsAt(2, signal.SIGTERM)])
     (tmp_path / RUN).unlink()
@@ -101,7 +101,7 @@ def test_without_its_run_json_another_trainings_checkpoint_is_refused_and_stays(
 
 
 def test_a_finished_trainings_checkpoints_are_cleared_when_it_is_started_again(tmp_path):
-    config = TrainConfig(net="plain-dense-3", width=4, recipe=RECIPE)
+    config = RunConfig(net="plain-dense-3", width=4, recipe=RECIPE)
     run = run_training(config, tmp_path)
     Checkpoints(tmp_path / "checkpoint", (run.info()["id"],)).save(4, STATE)  # killed before it could clear them
     (tmp_path / ".run.json.4194305").touch()  # by more than the largest number of a process
@@ -111,37 +111,37 @@ def test_a_finished_trainings_checkpoints_are_cleared_when_it_is_started_again(t
 
 
 @pytest.fixture(scope="module")
-def task() -> Task:
+def job() -> Job:
     """A stack of one gate and depth."""
     config = checked(StudyConfig(gates=("plain",), depths=(3,), width=4, recipe=RECIPE))
-    (stack,) = stacks_of(config, study_data(config), torch.device("cpu"))
-    return Task(
+    (stack,) = stacks_of(Plan.of(config, study_data(config)), torch.device("cpu"))
+    return Job(
         stack,
         config,
         device="cpu",
         threads=1,
         asked=Execution(),
-        identities=tuple(identity(cell, config, study_data(config)) for cell in stack.cells),
+        identities=tuple(Plan.of(config, study_data(config)).identity(cell) for cell in stack.cells),
         definitions=packed(()),
     )
 
 
-def test_a_stack_takes_up_the_state_of_its_own_cells_alone(task, tmp_path):
-    study, own = Study(tmp_path), task.stack
+def test_a_stack_takes_up_the_state_of_its_own_cells_alone(job, tmp_path):
+    study, own = Study(tmp_path), job.stack
     folder = study.checkpoint_path(own.name)
     Checkpoints(folder, own.ids[:-1]).save(2, STATE)
-    assert "is the state of another training" in run_stack(task, tmp_path)
+    assert "is the state of another training" in run_stack(job, tmp_path)
     shutil.rmtree(folder)
     Checkpoints(folder, own.ids).save(2, STATE)
-    assert "state_dict" in run_stack(task, tmp_path), "taken up, though it is no state of theirs"
+    assert "state_dict" in run_stack(job, tmp_path), "taken up, though it is no state of theirs"
     shutil.rmtree(folder)
-    assert run_stack(task, tmp_path) is None
+    assert run_stack(job, tmp_path) is None
     assert all(study.has(identifier) for identifier in own.ids)
 
 
-def test_a_stack_that_another_worker_trains_is_not_trained(task, tmp_path, monkeypatch):
+def test_a_stack_that_another_worker_trains_is_not_trained(job, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "_SECONDS_FOR_ANOTHER", 0.1)
     study = Study(tmp_path)
-    with locked(study.stack_lock(task.stack.name), ""):
-        assert "is training the same cells in" in run_stack(task, tmp_path)
+    with locked(study.stack_lock(job.stack.name), ""):
+        assert "is training the same cells in" in run_stack(job, tmp_path)
     assert not list(study.runs())

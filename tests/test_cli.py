@@ -79,10 +79,10 @@ assert "torch" not in sys.modules
         (["stuyd"], ["unknown command 'stuyd'", "'study'"]),
         (["study", "--gates", "plian"], ["unknown gate 'plian'", "Did you mean 'plain'", "highway"]),
         (["study", "--gates", "highway:bais=-2"], ["no setting 'bais'", "bias=auto"]),
-        (["study", "--body", "dence"], ["unknown body 'dence'", "'dense'"]),
+        (["study", "--net", "dence"], ["unknown family of nets 'dence'", "'dense'"]),
         (["study", "--depths", "0"], ["depth", "Nearest: 1"]),
         (["study", "--recipe", "dens"], ["unknown recipe 'dens'", "'dense'"]),
-        (["study", "--body", "cifar", "--depths", "19"], ["6n + 2", "14 and 20"]),
+        (["study", "--net", "cifar", "--depths", "19"], ["6n + 2", "14 and 20"]),
         (["study", "--augment", "flop"], ["unknown augmentation 'flop'", "'flip'"]),
         (["study", "--augment", "crop:pad=9"], ["crop:pad=9", "1 to 7"]),
         (["study", "--preprocess", "pixels"], ["unknown preprocessing 'pixels'", "'pixel'"]),
@@ -243,24 +243,24 @@ def test_steps_replace_a_files_epochs(study, tmp_path):
 
 
 def test_a_body_brings_its_papers_depths_and_recipe():
-    asked = parse(["--body", "cifar", "--steps", "300"]).settings
+    asked = parse(["--net", "cifar", "--steps", "300"]).settings
     assert asked.depths == (20, 32, 44, 56)
     assert asked.recipe == replace(RECIPES["he2015"], steps=300)
-    assert parse(["--body", "cifar", "--recipe", "dense"]).settings.recipe == RECIPES["dense"]
-    assert parse(["--body", "highway-mnist"]).settings.depths == (10,)
+    assert parse(["--net", "cifar", "--recipe", "dense"]).settings.recipe == RECIPES["dense"]
+    assert parse(["--net", "highway-mnist"]).settings.depths == (10,)
     assert parse([]).settings == StudyConfig()
 
 
 def test_a_files_recipe_stays_when_the_body_changes(study):
     file = ["--config", str(study / "study.json")]
-    changed = parse([*file, "--body", "cifar", "--depths", "8"]).settings
+    changed = parse([*file, "--net", "cifar", "--depths", "8"]).settings
     assert changed.recipe == parse(file).settings.recipe
 
 
 def test_augmentations_are_given_and_left_out():
-    asked = parse(["--body", "cifar", "--augment", "flip", "cutout:size=4"]).settings
+    asked = parse(["--net", "cifar", "--augment", "flip", "cutout:size=4"]).settings
     assert asked.recipe.augment == ("flip", "cutout:size=4")
-    assert parse(["--body", "cifar", "--augment"]).settings.recipe.augment == ()
+    assert parse(["--net", "cifar", "--augment"]).settings.recipe.augment == ()
 
 
 def test_version(capsys):

@@ -17,9 +17,9 @@ from skipway.rundir.study import Study
 from skipway.runs.computed import computed
 from skipway.runs.definitions import packed
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import CellStack, checked, identity, stacks_of
+from skipway.studies.grid import CellStack, Plan, checked, stacks_of
 from skipway.studies.runner import _parts
-from skipway.studies.worker import Task, compute
+from skipway.studies.worker import Job, compute
 from skipway.training.execution import Execution
 from skipway.training.recipe import Recipe
 from study_folders import made
@@ -36,10 +36,10 @@ def trained(config: StudyConfig) -> dict[str, RunContent]:
     """A study's runs by id, trained in this process."""
     data, _ = digits()
     found = {}
-    for stack in stacks_of(config, data, torch.device("cpu")):
-        identities = tuple(identity(cell, config, data) for cell in stack.cells)
-        task = Task(stack, config, "cpu", 1, Execution(), identities, definitions=packed(()))
-        found.update({run.id: run for run in compute(task)})
+    for stack in stacks_of(Plan.of(config, data), torch.device("cpu")):
+        identities = tuple(Plan.of(config, data).identity(cell) for cell in stack.cells)
+        job = Job(stack, config, "cpu", 1, Execution(), identities, definitions=packed(()))
+        found.update({run.id: run for run in compute(job)})
     return found
 
 
@@ -109,7 +109,7 @@ def folder(tmp_path, done: CellStack, stack: str | None) -> Study:
 
 def test_of_a_grid_that_grew_only_what_is_new_is_trained(tmp_path):
     data, _ = digits()
-    (whole,) = stacks_of(NINE, data, torch.device("cpu"))
+    (whole,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
     assert list(_parts(Study(tmp_path / "none"), whole)) == [whole]
     old = whole.only(whole.ids[:4])
     done, new = _parts(folder(tmp_path, old, "stack of before"), whole)
@@ -121,12 +121,12 @@ def test_of_a_grid_that_grew_only_what_is_new_is_trained(tmp_path):
 
 def test_where_a_run_was_lost_its_stack_is_trained_again_to_the_same_bits(tmp_path):
     data, _ = digits()
-    (whole,) = stacks_of(NINE, data, torch.device("cpu"))
+    (whole,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
     assert list(_parts(folder(tmp_path, whole.only(whole.ids[1:]), whole.name), whole)) == [whole]
 
 
 def test_another_gate_or_depth_changes_no_stack():
     data, _ = digits()
-    (before,) = stacks_of(NINE, data, torch.device("cpu"))
+    (before,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
     grown = replace(NINE, gates=("plain", "highway"), depths=(3, 5))
-    assert before in list(stacks_of(grown, data, torch.device("cpu")))
+    assert before in list(stacks_of(Plan.of(grown, data), torch.device("cpu")))

@@ -10,13 +10,14 @@ import torch
 
 from helpers import digits
 from skipway.rundir.layout import run_id
+from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Cell, build_cell, cells_of, checked, identity, stacks_of
+from skipway.studies.grid import Cell, Plan, cells_of, checked, stacks_of
 from skipway.training.recipe import Recipe
 
 OTHER = StudyConfig(
     data="mnist",
-    body="dense:activation=tanh",
+    net="dense:activation=tanh",
     gates=("highway:bias=-4",),
     depths=(3,),
     seeds=(7,),
@@ -30,7 +31,7 @@ OTHER = StudyConfig(
 def ids(config: StudyConfig) -> list[str]:
     data, _ = digits()
     config = checked(config)
-    return [run_id(identity(cell, config, data)) for cell in cells_of(config)]
+    return [run_id(Plan.of(config, data).identity(cell)) for cell in cells_of(config)]
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ def test_what_is_out_of_range_is_a_sentence(changes, words):
 
 def test_all_problems_are_told_at_once_a_line_each():
     config = StudyConfig(
-        body="dense:layers=2", gates=("higway", "highway:bas=1"), depths=(4, 0), width=0, recipe=Recipe(clip=-1.0)
+        net="dense:layers=2", gates=("higway", "highway:bas=1"), depths=(4, 0), width=0, recipe=Recipe(clip=-1.0)
     )
     with pytest.raises(ValueError) as error:
         checked(config)
@@ -121,15 +122,15 @@ def test_all_problems_are_told_at_once_a_line_each():
         assert part in line
 
 
-def test_an_unknown_body_is_one_line():
-    with pytest.raises(ValueError, match=r"^unknown body 'dens'\. Did you mean 'dense'.*\? Valid: .*dense.*\.$"):
-        checked(StudyConfig(body="dens"))
+def test_an_unknown_family_is_one_line():
+    with pytest.raises(ValueError, match=r"^unknown family of nets 'dens'\. Did you mean 'dense'.*Valid: .*dense"):
+        checked(StudyConfig(net="dens"))
 
 
 def test_two_ways_to_write_one_gate_are_one_gate():
-    config = StudyConfig(gates=("highway:kernel=auto,bias=-4.0",), body="dense:activation=relu")
+    config = StudyConfig(gates=("highway:kernel=auto,bias=-4.0",), net="dense:activation=relu")
     assert checked(config).gates == ("highway:bias=-4",)
-    assert checked(config).body == "dense"
+    assert checked(config).net == "dense"
     with pytest.raises(ValueError, match="gates must differ from each other; they are highway highway"):
         checked(StudyConfig(gates=("highway", "highway:bias=auto")))
 
@@ -172,12 +173,12 @@ def test_every_cell_has_a_name_of_its_own():
     "other",
     [
         replace(SMALL, gates=("highway:kernel=auto, bias=-4.0",)),
-        replace(SMALL, body="dense:layers=1,activation=relu"),
+        replace(SMALL, net="dense:layers=1,activation=relu"),
         replace(SMALL, recipe=Recipe(learning_rates=(1,), epochs=2)),
         replace(SMALL, recipe=Recipe(learning_rates=(1.0,), epochs=2.0, steps=17, decay=0.5, beta2=0.9)),
         StudyConfig.from_dict({**SMALL.to_dict(), "recipe": {"learning_rates": [1], "epochs": 2}}),
     ],
-    ids=["gate", "body", "whole numbers", "unused fields", "from a file"],
+    ids=["gate", "net", "whole numbers", "unused fields", "from a file"],
 )
 def test_two_ways_to_write_one_study_find_each_others_runs(other):
     assert ids(other) == ids(SMALL)
@@ -190,7 +191,7 @@ def test_two_ways_to_write_one_study_find_each_others_runs(other):
         {"depths": (6,)},
         {"seeds": (1,)},
         {"width": 9},
-        {"body": "dense:activation=tanh"},
+        {"net": "dense:activation=tanh"},
         {"recipe": Recipe(learning_rates=(0.5,), epochs=2.0)},
         {"recipe": Recipe(learning_rates=(1.0,), epochs=3.0)},
     ],
@@ -203,7 +204,7 @@ def test_other_data_has_other_names():
     data, _ = digits()
     cell = cells_of(SMALL)[0]
     other = replace(data, fingerprint="other"), replace(data, validation_rule="another")
-    names = {run_id(identity(cell, SMALL, each)) for each in (data, *other)}
+    names = {run_id(Plan.of(SMALL, each).identity(cell)) for each in (data, *other)}
     assert len(names) == 3
 
 
@@ -211,12 +212,14 @@ def test_a_larger_study_has_the_smaller_ones_runs():
     assert set(ids(SMALL)) < set(ids(replace(SMALL, depths=(5, 10), seeds=(0, 1))))
 
 
-def test_narrowed_to_a_cell_a_config_is_that_cells_study():
-    config = StudyConfig()
+def test_a_cells_run_is_the_same_training_whoever_asks_for_it():
+    """By a study, by a net's name, by a family with gate and depth: one id."""
+    config, (data, _) = StudyConfig(), digits()
+    plan = Plan.of(config, data)
     for cell in cells_of(config)[::40]:
-        narrow = config.narrowed(**cell.to_dict())
-        assert cells_of(narrow) == [cell]
-        assert set(ids(narrow)) < set(ids(config))
+        asked = config.run(**cell.to_dict())
+        named = replace(asked, net=f"{cell.gate}-dense-{cell.depth}", gate=None, depth=None)
+        assert run_id(plan.identity(cell)) == plan_run(asked).id == plan_run(named).id
 
 
 # -- nets and stacks ---------------------------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ def test_narrowed_to_a_cell_a_config_is_that_cells_study():
 def test_a_cells_seed_decides_its_weights_and_nothing_else_is_drawn():
     data, _ = digits()
     before = torch.random.get_rng_state()
-    first, again, other = (build_cell(Cell("highway", 5, 0.1, seed), SMALL, data).state_dict() for seed in (0, 0, 1))
+    first, again, other = (Plan.of(SMALL, data).build(Cell("highway", 5, 0.1, seed)).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
@@ -235,16 +238,16 @@ def test_a_cells_seed_decides_its_weights_and_nothing_else_is_drawn():
 def test_every_cell_is_in_one_stack_of_its_gate_and_depth(gate):
     data, _ = digits()
     config = checked(replace(StudyConfig(), gates=("plain", gate), depths=(5, 100)))
-    stacks = list(stacks_of(config, data, torch.device("cpu")))
+    stacks = list(stacks_of(Plan.of(config, data), torch.device("cpu")))
     assert sorted((c.gate, c.depth, c.seed, c.learning_rate) for s in stacks for c in s.cells) == sorted(
         (c.gate, c.depth, c.seed, c.learning_rate) for c in cells_of(config)
     )
     for stack in stacks:
         assert len({(cell.gate, cell.depth) for cell in stack.cells}) == 1
-        assert stack.ids == tuple(run_id(identity(cell, config, data)) for cell in stack.cells)
+        assert stack.ids == tuple(run_id(Plan.of(config, data).identity(cell)) for cell in stack.cells)
         assert stack.cost > 0
     assert len({stack.name for stack in stacks}) == len(stacks)
-    assert stacks == list(stacks_of(config, data, torch.device("cpu")))
+    assert stacks == list(stacks_of(Plan.of(config, data), torch.device("cpu")))
     alone = [stack for stack in stacks if len(stack.cells) == 1]
     assert bool(alone) == (gate == "stochastic-depth")
     sizes = {(s.cells[0].gate, s.cells[0].depth): [] for s in stacks}
@@ -256,5 +259,5 @@ def test_every_cell_is_in_one_stack_of_its_gate_and_depth(gate):
 def test_a_rule_that_cannot_stand_in_the_body_is_refused_before_anything_is_trained():
     data, _ = digits()
     config = checked(StudyConfig(gates=("fixup",), depths=(5,)))
-    with pytest.raises(ValueError, match="--body dense:layers=2"):
-        list(stacks_of(config, data, torch.device("cpu")))
+    with pytest.raises(ValueError, match="--net dense:layers=2"):
+        list(stacks_of(Plan.of(config, data), torch.device("cpu")))

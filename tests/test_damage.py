@@ -21,7 +21,7 @@ from skipway.rundir.layout import ASIDE, LOCK, METRICS, PROBES, RUN, WEIGHTS
 from skipway.rundir.locks import locked
 from skipway.rundir.run import Run
 from skipway.rundir.study import Study
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.run import run_training
 from skipway.studies.runner import run_study
 from skipway.training.recipe import Recipe
@@ -191,7 +191,7 @@ def test_the_python_ways_raise_the_same(study):
 
 # -- skipway train -----------------------------------------------------------------------------------------------------
 
-CONFIG = TrainConfig(net="plain-dense-3", width=4, recipe=Recipe(steps=4, learning_rates=(0.1,)))
+CONFIG = RunConfig(net="plain-dense-3", width=4, recipe=Recipe(steps=4, learning_rates=(0.1,)))
 TRAIN = ["train", "--net", "plain-dense-3", "--width", "4", "--steps", "4", "--learning-rates", "0.1", "--out"]
 
 
@@ -237,7 +237,7 @@ def test_a_mended_training_started_again_is_whole(whole_run, tmp_path):
         (("choices",), None, "choices must be an object"),
         (("choices",), {}, "it has no choices.threads"),
         (("id",), "0" * 16, "it names the run 0000000000000000"),
-        (("config",), {"net": 3}, "TrainConfig field 'net'"),
+        (("config",), {"net": 3}, "RunConfig field 'net'"),
         (("metrics",), None, "metrics must be an object"),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from image_folders import CLASSES, image_files, png, write_pair, write_split
-from skipway.data import cache
+from skipway.data.holdout import hold_out, hold_out_exactly
+from skipway.data.images import cache
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load, read_digits
-from skipway.data.splits import hold_out, hold_out_exactly
+from skipway.data.images.sources import load, read_digits
 
 
 def in_new_process(code: str, *arguments: object, **environment: str) -> str:
@@ -338,7 +338,7 @@ def test_the_validation_share_is_a_share(share):
 
 def test_an_unreachable_hub_is_said_at_once():
     code = """
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 for name in ("mnist", "owner/name:plain"):
     try: load(name)
     except OSError as error: print(error)
@@ -410,7 +410,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
 
 OPEN_AGAIN = """
 import sys
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 data = load(sys.argv[1])
 print(data.fingerprint, sorted({"datasets", "sklearn", "PIL", "pyarrow"} & set(sys.modules)))
 """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from helpers import body, dense, inputs, placement, scramble
+from helpers import CLASSES, body, dense, inputs, placement, scramble
 from skipway.anatomy.cost import block_costs
 from skipway.anatomy.layers import layers_of_net
 from skipway.nets.registry import build
@@ -108,13 +108,13 @@ def test_what_is_computed_again_draws_again():
 
 
 class Second(World):
-    index = 1
+    rank = 1
 
 
 def training(world: World) -> Training:
     batch = torch.ones(1, 4, 64), torch.zeros(1, 4, dtype=torch.int64)
     stream = Stream([batch] * 4)
-    return Training(Single(drawing()), stream, Recipe(batch_size=4), rates=[0.1], steps=4, world=world)
+    return Training(Single(drawing()), stream, Recipe(batch_size=4), CLASSES, rates=[0.1], steps=4, world=world)
 
 
 class Stream(list):

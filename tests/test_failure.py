@@ -15,8 +15,8 @@ from skipway.skip.gate import make_gate
 from skipway.skip.placement import Placement
 from skipway.studies.api import StudyFailedError
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import checked, identity, stacks_of
-from skipway.studies.worker import Task, run_stack
+from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.worker import Job, run_stack
 from skipway.training.execution import Execution
 
 
@@ -65,10 +65,10 @@ def test_without_a_line_of_the_users_it_is_the_innermost():
 def test_a_task_that_cannot_be_read_fails_by_itself(tmp_path):
     data, _ = digits()
     config = checked(StudyConfig(gates=("plain",), depths=(3,), seeds=(0,)))
-    (stack,) = stacks_of(config, data, torch.device("cpu"))
-    identities = tuple(identity(cell, config, data) for cell in stack.cells)
-    task = Task(stack, config, "cpu", 1, Execution(), identities, definitions=b"cno_such_module\nMine\n.")
-    reason = run_stack(task, tmp_path)
+    (stack,) = stacks_of(Plan.of(config, data), torch.device("cpu"))
+    identities = tuple(Plan.of(config, data).identity(cell) for cell in stack.cells)
+    job = Job(stack, config, "cpu", 1, Execution(), identities, definitions=b"cno_such_module\nMine\n.")
+    reason = run_stack(job, tmp_path)
     assert reason is not None
     assert reason.startswith("ModuleNotFoundError: No module named 'no_such_module' (")
     assert not list(Study(tmp_path).runs())

@@ -20,7 +20,7 @@ from skipway.data.guard import check_paths
 from skipway.data.images.decode import Size, _check_fits
 from skipway.data.images.folder import find_files
 from skipway.data.images.pictures import FORMATS, opened
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 
 LAYOUT = ["train/cat", "train/dog", "test/cat", "test/dog"]
 WAYS = [{}, {"image_size": 4}]

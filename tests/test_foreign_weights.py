@@ -16,8 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from helpers import CLASSES
+from skipway.data.images.dataset import ImagePipeline
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import build
 from skipway.nets.weights import weights_bytes
@@ -358,7 +360,7 @@ def test_akamasters_error_on_the_10000_test_images(shared):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     net = build("resnet-20", num_classes=10, shortcut="A:pad=sides").to(memory_format=torch.channels_last)
     load_weights(net, akamaster(shared, 20), strict=True)
-    scores = evaluate(Single(net), data.test, Preprocess("channel", 255.0, mean, std))
+    scores = evaluate(Single(net), data.test, ImagePipeline(Preprocess("channel", 255.0, mean, std)), CLASSES)
     assert len(data.test) == 10_000
     # The same on every processor: float32 puts scores wrong by 1e-5, and no image's best two are nearer than 2e-3.
-    assert round(scores.error.item() * 10_000) == 827
+    assert round(scores.metric.item() * 10_000) == 827

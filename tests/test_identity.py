@@ -19,14 +19,14 @@ from skipway.nets.registry import FAMILIES, build
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.layout import run_id
 from skipway.runs.code import digest
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.definitions import learn, packed
 from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.gates import HighwayGate, PlainGate
 from skipway.skip.shortcuts import SHORTCUTS, OptionA, OptionB
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Cell, cells_of, checked, definitions_of, identity
+from skipway.studies.grid import Cell, Plan, cells_of, checked
 from skipway.training.recipe import Recipe
 
 # As at a prompt: there is no file to read.
@@ -149,7 +149,7 @@ def test_every_process_finds_the_same_digest():
 def ids(config: StudyConfig) -> list[str]:
     data, _ = digits()
     config = checked(config)
-    return [run_id(identity(cell, config, data)) for cell in cells_of(config)]
+    return [run_id(Plan.of(config, data).identity(cell)) for cell in cells_of(config)]
 
 
 def study(gate: str = "plain", **changes: object) -> StudyConfig:
@@ -189,7 +189,7 @@ def family(number: float) -> object:
     def make(*, gate: str, depth: int, num_classes: int, in_features: int, width: int | None = None):
         return FAMILY.make(gate=gate, depth=depth, num_classes=num_classes, in_features=in_features, width=int(number))
 
-    return replace(FAMILY, body="mine", make=make)
+    return replace(FAMILY, name="mine", make=make)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def family(number: float) -> object:
     [
         (GATES, gate, study("mine")),
         (AUGMENTATIONS, augmentation, study(augment=("mine",))),
-        (SHORTCUTS, shortcut, study(body="cifar:shortcut=mine", depths=(8,))),
-        (FAMILIES, family, study(body="mine")),
+        (SHORTCUTS, shortcut, study(net="cifar:shortcut=mine", depths=(8,))),
+        (FAMILIES, family, study(net="mine")),
     ],
     ids=["gate", "augmentation", "shortcut", "family"],
 )
@@ -224,7 +224,7 @@ def test_a_definition_of_ours_is_known_by_its_version_and_nothing_else_changes(m
 @pytest.mark.parametrize(
     ("ours", "config"),
     [
-        (OptionB, study(body="cifar:shortcut=B", depths=(8,))),
+        (OptionB, study(net="cifar:shortcut=B", depths=(8,))),
         (AUGMENTATIONS["flip"], study(augment=("flip",))),
         (Recipe, study()),
         (PlainGate, study()),
@@ -258,8 +258,8 @@ def test_a_users_rule_on_one_of_ours_changes_with_its_version(monkeypatch):
 
 def test_an_identity_says_nothing_of_defaults():
     data, _ = digits()
-    about = identity(Cell("plain", 5, 0.1, 0), study(), data)
-    assert about["net"] == {"body": "dense", "gate": "plain", "depth": 5}
+    about = Plan.of(study(), data).identity(Cell("plain", 5, 0.1, 0))
+    assert about["net"] == {"net": "dense", "gate": "plain", "depth": 5}
     assert about["recipe"] == {}
     assert about.keys() == {"data", "net", "recipe", "learning_rate", "seed"}
 
@@ -284,7 +284,7 @@ def weights(tmp_path) -> dict[str, str]:
 
 def test_the_weights_that_a_training_starts_from_are_part_of_its_name_by_their_content(weights):
     def name(start: str | None) -> str:
-        return plan_run(TrainConfig(net="plain-dense-3", weights=start)).id
+        return plan_run(RunConfig(net="plain-dense-3", weights=start)).id
 
     one, same, other = (name(weights[key]) for key in ("one", "run", "other"))
     assert one == same
@@ -292,7 +292,7 @@ def test_the_weights_that_a_training_starts_from_are_part_of_its_name_by_their_c
 
 
 def test_products_of_three_digits_are_another_training():
-    config = TrainConfig(net="plain-dense-3")
+    config = RunConfig(net="plain-dense-3")
     assert plan_run(config, bfloat16=True).id != plan_run(config).id
 
 
@@ -310,7 +310,7 @@ def test_what_cannot_be_sent_to_a_worker_is_refused_by_name():
     GATES.replace("mine", Mine)
     try:
         with pytest.raises(ValueError, match="gate 'mine' cannot be sent to worker processes: TypeError: .*lock"):
-            packed(definitions_of(checked(study("mine")), "mine"))
+            packed(Plan.of(checked(study("mine")), digits()[0]).definitions("mine"))
     finally:
         GATES.remove("mine")
 
@@ -318,7 +318,7 @@ def test_what_cannot_be_sent_to_a_worker_is_refused_by_name():
 def test_a_worker_learns_what_a_user_defined_and_nothing_else():
     GATES.replace("mine", gate(4.0))
     try:
-        sent = packed(definitions_of(checked(study("mine", augment=("flip",))), "mine"))
+        sent = packed(Plan.of(checked(study("mine", augment=("flip",))), digits()[0]).definitions("mine"))
         GATES.remove("mine")
         flip = AUGMENTATIONS["flip"]
         learn(sent)

@@ -17,7 +17,9 @@ PACKAGE = Path(skipway.__file__).parent
 LEVELS = {
     "settings": 0,
     "rundir": 0,
+    "batch": 1,
     "skip": 1,
+    "tasks": 2,
     "anatomy": 2,
     "nets": 2,
     "data": 2,
@@ -37,7 +39,7 @@ WITHOUT_TORCH = (
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 # The doorway that is more: all of our rules are registered, whatever of the room is imported.
-REGISTERS = {"skipway.skip"}
+REGISTERS = {"skipway.skip", "skipway.tasks"}
 MODULES = {
     ".".join(("skipway", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))

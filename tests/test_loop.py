@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import dense, digits
-from skipway.data.batches import BatchStream
+from helpers import CLASSES, cross_entropy, dense, digits, error_rate
+from skipway.data.images.batches import BatchStream
+from skipway.data.images.dataset import ImagePipeline
 from skipway.skip.gate import GATES
-from skipway.training.evaluate import Scores, cross_entropy, error_rate, evaluate
+from skipway.training.evaluate import Scores, evaluate
 from skipway.training.loop import Curves, Hook, Row, Training, curve_plan, train
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, stack
@@ -41,10 +42,11 @@ def run(
         net,
         stream(seeds),
         recipe,
+        CLASSES,
         rates=rates,
         steps=steps,
         epoch_steps=10,
-        validate=lambda replicas: evaluate(replicas, data.validation, preprocess),
+        validate=lambda replicas: evaluate(replicas, data.validation, ImagePipeline(preprocess), CLASSES),
         intervals=intervals,
         hooks=hooks,
     )
@@ -152,7 +154,7 @@ def test_hooks_of_one_class_each_get_their_own_state_back():
 
     def training(hooks: Sequence[Hook]) -> Training:
         net = stack([dense("plain", blocks=1)])
-        return Training(net, stream([0]), RECIPE, rates=[0.1], steps=2, hooks=hooks)
+        return Training(net, stream([0]), RECIPE, CLASSES, rates=[0.1], steps=2, hooks=hooks)
 
     saved = training([Counts(3), Hook(), Counts(5), Counts(7)]).state_dict()
     fresh = [Counts(), Hook(), Counts(), Counts()]
@@ -228,13 +230,13 @@ def test_a_stack_goes_on_while_one_replica_lives():
 def test_evaluation_is_exact_for_any_batch_size(batch_size):
     data, preprocess = digits()
     nets = [dense("highway", blocks=2, seed=seed) for seed in (0, 1)]
-    found = evaluate(stack(nets), data.validation, preprocess, batch_size=batch_size)
+    found = evaluate(stack(nets), data.validation, ImagePipeline(preprocess), CLASSES, batch_size=batch_size)
     for place, net in enumerate(nets):
         with torch.no_grad():
             scores = net(preprocess(data.validation.images)).double()
         expected = nn.functional.cross_entropy(scores, data.validation.labels)
         assert float(found.loss[place]) == pytest.approx(float(expected), rel=1e-6)
-        assert float(found.error[place]) == float((scores.argmax(1) != data.validation.labels).double().mean())
+        assert float(found.metric[place]) == float((scores.argmax(1) != data.validation.labels).double().mean())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -242,7 +244,7 @@ def test_evaluation_uses_evaluation_mode_and_puts_the_mode_back(training):
     data, preprocess = digits()
     net = stack([dense("stochastic-depth", blocks=4)])
     net.train(training)
-    first, second = (evaluate(net, data.validation, preprocess) for _ in range(2))
+    first, second = (evaluate(net, data.validation, ImagePipeline(preprocess), CLASSES) for _ in range(2))
     assert torch.equal(first.loss, second.loss)  # in training mode, blocks would drop out at random
     assert all(module.training == training for module in net.modules())
 
@@ -258,4 +260,4 @@ def test_losses_and_errors_are_each_replicas_own():
 
 
 def test_scores_are_named():
-    assert Scores(torch.zeros(1), torch.ones(1))._fields == ("loss", "error")
+    assert Scores(torch.zeros(1), torch.ones(1))._fields == ("loss", "metric")

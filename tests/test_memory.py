@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from helpers import cross_entropy
 from skipway.anatomy.cost import BlockCost, block_costs, cost
 from skipway.nets.registry import build
-from skipway.training.evaluate import cross_entropy
 from skipway.training.memory import Segmented, plan_segments, segment
 from skipway.training.replicas import Stack
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from helpers import dense, unscaled
 from skipway.anatomy.cost import cost
-from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
+from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.settings.registry import UnknownNameError
 from skipway.skip.block import Skip
@@ -225,21 +225,21 @@ def test_initial_variances(activation, variances):
 @pytest.mark.parametrize("example", [example for family in FAMILIES.values() for example in family.examples])
 def test_every_example_is_a_name_of_its_family(example):
     family, said = parse_name(example)
-    assert FAMILIES[family.body] is family
+    assert FAMILIES[family.name] is family
     assert said.gate in GATES
     family.check_depth(said.depth)
     again, read_back = parse_name(family.net_name(said.gate, said.depth, **said.settings))
-    assert (again.body, read_back.gate, read_back.depth) == (family.body, said.gate, said.depth)
+    assert (again.name, read_back.gate, read_back.depth) == (family.name, said.gate, said.depth)
 
 
 @pytest.mark.parametrize("gate", RULES)
 def test_every_gate_makes_a_dense_nets_name(gate):
     family, said = parse_name(FAMILIES["dense"].net_name(f" {gate}:x=1", 7))
-    assert (family.body, said.gate, said.depth) == ("dense", gate, 7)
+    assert (family.name, said.gate, said.depth) == ("dense", gate, 7)
 
 
 def test_a_body_for_images_of_any_shape():
-    net = build_body("dense", gate="highway", depth=4, shape=(3, 5, 6), classes=7, width=None)
+    net = build_family("dense", gate="highway", depth=4, shape=(3, 5, 6), classes=7, width=None)
     assert net.architecture == {"name": "highway-dense-4", "gate": "highway", "in_features": 90, "num_classes": 7}
     assert net(torch.randn(2, 3, 5, 6)).shape == (2, 7)
 
@@ -254,7 +254,7 @@ def test_unknown_nets_and_gates_list_what_there_is():
 
 
 def test_a_bodys_settings_reach_the_net():
-    net = build_body("dense:layers=2,activation=tanh", gate="plain", depth=5, shape=(1, 4, 4), classes=3, width=6)
+    net = build_family("dense:layers=2,activation=tanh", gate="plain", depth=5, shape=(1, 4, 4), classes=3, width=6)
     assert len(net.blocks) == 2
     assert isinstance(net.blocks[0].body.activation1, nn.Tanh)
     assert net.head.in_features == 6

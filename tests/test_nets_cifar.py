@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from skipway.anatomy.layers import layers_of_net
 from skipway.anatomy.skips import find_skips
 from skipway.nets.blocks import ORDERS
-from skipway.nets.registry import build, build_body, check_depth, parse_name
+from skipway.nets.registry import build, build_family, check_depth, parse_name
 from skipway.nets.stack import SkipNet
 from skipway.nets.weights import load_net
 from skipway.probe.handles import read_flows
@@ -401,7 +401,7 @@ def test_the_stem_follows_the_images_size(size, stem, last):
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 20), (2, 96, 90)])
 def test_a_body_fits_images_of_any_shape(shape):
-    net = build_body("cifar:order=pre", gate="highway", depth=8, shape=shape, classes=3, width=4)
+    net = build_family("cifar:order=pre", gate="highway", depth=8, shape=shape, classes=3, width=4)
     assert net(torch.randn(2, *shape)).shape == (2, 3)
     assert net.architecture["name"] == "prehighway-8"
 
@@ -447,14 +447,14 @@ def test_a_depth_that_cannot_be_is_refused_with_rule_and_nearest(body, depth, ne
     with pytest.raises(ValueError, match=rf"depth is .*n \+ 2.*; it is {depth}\. Nearest: {near}\.") as found:
         check_depth(body, depth)
     with pytest.raises(ValueError) as same:
-        build_body(
+        build_family(
             body, gate="residual", depth=depth, shape=(3, 8, 8), classes=2, width=2
         ) if depth > 0 else check_depth(body, depth)
     assert str(same.value) == str(found.value)
     for nearest in map(int, near.split(" and ")):
         check_depth(body, nearest)
         if nearest < 200:
-            build_body(body, gate="residual", depth=nearest, shape=(3, 8, 8), classes=2, width=1)
+            build_family(body, gate="residual", depth=nearest, shape=(3, 8, 8), classes=2, width=1)
 
 
 def test_a_wrong_word_is_refused_before_the_depth():
@@ -476,9 +476,9 @@ def test_bottlenecks_are_the_papers_where_both_rules_fit():
 @pytest.mark.parametrize("gate", RULES)
 def test_every_gate_has_a_name_both_ways(gate, order):
     body = f"cifar:order={order}"
-    net = build_body(body, gate=gate, depth=8, shape=(3, 8, 8), classes=2, width=2)
+    net = build_family(body, gate=gate, depth=8, shape=(3, 8, 8), classes=2, width=2)
     family, said = parse_name(net.architecture["name"])
-    assert family.body == "cifar"
+    assert family.name == "cifar"
     assert (said.gate, said.depth) == (gate, 8)
     assert said.settings == ({"order": "pre"} if order == "pre" else {})
 
@@ -513,7 +513,7 @@ def test_replicas_of_it_are_not_stacked():
 
 def test_a_study_takes_it_and_its_weights_rebuild_it(tmp_path):
     config = StudyConfig(
-        body="cifar:order=pre",
+        net="cifar:order=pre",
         gates=("plain", "residual", "highway"),
         depths=(8,),
         seeds=(0,),

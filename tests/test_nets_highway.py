@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skipway.anatomy.layers import layers_of_net
 from skipway.anatomy.skips import find_skips
-from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
+from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.probe.handles import read_flows
 from skipway.probe.lesion import lesion
 from skipway.probe.signals import measure
@@ -30,7 +30,7 @@ def parameters(net: nn.Module) -> int:
 def tiny(body: str, gate: str = "highway", **settings: object) -> nn.Module:
     depth, shape = BODIES[body]
     torch.manual_seed(0)
-    return build_body(body, gate=gate, depth=depth, shape=shape, classes=10, width=8)
+    return build_family(body, gate=gate, depth=depth, shape=shape, classes=10, width=8)
 
 
 def images(body: str, batch: int = 2) -> Tensor:
@@ -109,14 +109,14 @@ def test_the_mnist_net_fits_square_images_from_8_pixels(size):
 @pytest.mark.parametrize("shape", [(1, 28, 27), (1, 7, 7)])
 def test_other_images_are_refused(shape):
     with pytest.raises(ValueError, match="MNIST net takes"):
-        build_body("highway-mnist", gate="highway", depth=10, shape=shape, classes=2, width=None)
+        build_family("highway-mnist", gate="highway", depth=10, shape=shape, classes=2, width=None)
 
 
 @pytest.mark.parametrize("body", ["highway-mnist", "highway-cifar"])
 def test_a_width_below_one_is_refused(body):
     depth, shape = BODIES[body]
     with pytest.raises(ValueError, match="width is a whole number from 1; it is 0"):
-        build_body(body, gate="plain", depth=depth, shape=shape, classes=2, width=0)
+        build_family(body, gate="plain", depth=depth, shape=shape, classes=2, width=0)
 
 
 # -- initial weights and the solver's exception ------------------------------------------------------------------------
@@ -267,7 +267,7 @@ def test_another_depth_is_refused_with_the_nearest(body, depth, near):
     with pytest.raises(ValueError, match=rf"{depth}\. Nearest: {near}\."):
         check_depth(body, depth)
     with pytest.raises(ValueError, match=rf"{depth}\. Nearest: {near}\."):
-        build_body(body, gate="highway", depth=depth, shape=(3, 32, 32), classes=2, width=None)
+        build_family(body, gate="highway", depth=depth, shape=(3, 32, 32), classes=2, width=None)
 
 
 def test_wrong_names_are_told_the_right_ones():

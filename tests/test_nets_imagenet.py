@@ -12,7 +12,7 @@ from torch import nn
 from skipway.anatomy.layers import Layer
 from skipway.anatomy.skips import find_skips
 from skipway.nets.imagenet import STAGES, VARIANTS
-from skipway.nets.registry import FAMILIES, build, build_body, check_depth, parse_name
+from skipway.nets.registry import FAMILIES, build, build_family, check_depth, parse_name
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.probe.handles import override_flows, read_flows
 from skipway.probe.lesion import LESION, lesion
@@ -34,7 +34,7 @@ def small(gate: str = "residual", depth: int = 18, seed: int = 0, **settings: ob
     """A narrow net for 32-pixel images."""
     torch.manual_seed(seed)
     settings = {"width": 4, "classes": 5, **settings}
-    return build_body("imagenet", gate=gate, depth=depth, shape=(3, 32, 32), **settings)
+    return build_family("imagenet", gate=gate, depth=depth, shape=(3, 32, 32), **settings)
 
 
 def images(size: int = 32, batch: int = 3) -> torch.Tensor:
@@ -130,7 +130,7 @@ def test_parameters(name, count):
 def test_every_gate_and_depth_builds_by_the_name_that_it_bears(gate, depth):
     net = small(gate, depth, width=2)
     family, said = parse_name(net.architecture["name"])
-    assert (family.body, said.gate, said.depth) == ("imagenet", gate, depth)
+    assert (family.name, said.gate, said.depth) == ("imagenet", gate, depth)
     assert len(find_skips(net)) == sum(STAGES[depth])
 
 
@@ -200,7 +200,7 @@ def test_stochastic_depth_trains_through_blocks_that_are_left_out(p_last):
 def test_plain_and_residual_with_option_a_have_the_same_parameters(depth):
     plain, residual = (
         small("plain", depth),
-        build_body("imagenet:shortcut=A", gate="residual", depth=depth, shape=(3, 32, 32), classes=5, width=4),
+        build_family("imagenet:shortcut=A", gate="residual", depth=depth, shape=(3, 32, 32), classes=5, width=4),
     )
     assert list(plain.state_dict()) == list(residual.state_dict())
     assert not residual(images()).isnan().any()
@@ -218,7 +218,7 @@ def test_a_plain_block_that_changes_shape_cannot_be_lesioned():
 
 
 def test_shortcut_c_projects_in_every_block():
-    net = build_body("imagenet:shortcut=C", gate="residual", depth=18, shape=(3, 32, 32), classes=5, width=4)
+    net = build_family("imagenet:shortcut=C", gate="residual", depth=18, shape=(3, 32, 32), classes=5, width=4)
     assert all(
         f"layer{stage}.{place}.downsample.0.weight" in net.state_dict() for stage in (1, 2, 3, 4) for place in (0, 1)
     )
@@ -227,7 +227,7 @@ def test_shortcut_c_projects_in_every_block():
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("spec", ["A", "A:pad=sides", "B", "C", "dropout"])
 def test_every_shortcut_can_be_lesioned_onto(spec, depth):
-    net = build_body(f"imagenet:shortcut={spec}", gate="residual", depth=depth, shape=(3, 32, 32), classes=5, width=4)
+    net = build_family(f"imagenet:shortcut={spec}", gate="residual", depth=depth, shape=(3, 32, 32), classes=5, width=4)
     names = [handle.name for handle in find_skips(net) if not handle.why_not_lesionable()]
     assert len(names) == sum(STAGES[depth])
     with lesion(net.eval(), names):
@@ -237,7 +237,7 @@ def test_every_shortcut_can_be_lesioned_onto(spec, depth):
 @pytest.mark.parametrize("depth", [18, 50])
 def test_zero_init_starts_every_block_as_its_shortcut(depth):
     body, shape = "imagenet:zero_init=true", (3, 32, 32)
-    net = build_body(body, gate="residual", depth=depth, shape=shape, classes=5, width=4).eval()
+    net = build_family(body, gate="residual", depth=depth, shape=shape, classes=5, width=4).eval()
     with torch.no_grad(), lesion(net, [handle.name for handle in find_skips(net)]):
         carried = net(images())
     assert torch.equal(net(images()), carried)
@@ -259,7 +259,7 @@ def test_zero_init_starts_every_block_as_its_shortcut(depth):
     ],
 )
 def test_the_stem_follows_the_size_of_the_images(body, size, in_stage_one):
-    net = build_body(body, gate="residual", depth=18, shape=(1, size, size), classes=5, width=4)
+    net = build_family(body, gate="residual", depth=18, shape=(1, size, size), classes=5, width=4)
     seen = []
     net.layer1[0].register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
     assert net(torch.randn(2, 1, size, size)).shape == (2, 5)
@@ -343,7 +343,7 @@ def test_settings_that_cannot_be(settings, said):
 
 @pytest.mark.parametrize("name", ["resnext50", "resnet", "50", "highwy34", "resnet-18", "wide_resnet50_3"])
 def test_other_names_are_no_imagenet_nets(name):
-    assert FAMILIES["imagenet"].names.parse(name) is None
+    assert FAMILIES["imagenet"].naming.parse(name) is None
 
 
 def test_an_unknown_name_meets_the_nearest():

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.training.recipe import Recipe
 
-CONFIG = TrainConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,)))
+CONFIG = RunConfig(net="highway-dense-4", recipe=Recipe(learning_rates=(0.1,)))
 
 
 @pytest.mark.parametrize(

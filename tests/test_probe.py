@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import body, dense, digits, scramble
+from helpers import body, cross_entropy, dense, digits, scramble
 from skipway.anatomy.layers import layers_of_net
 from skipway.anatomy.skips import find_skips
 from skipway.nets.stack import SkipNet
@@ -18,7 +18,6 @@ from skipway.skip import block as skip
 from skipway.skip.block import Residual, Skip
 from skipway.skip.gate import GATES, Flow
 from skipway.skip.shortcuts import make_shortcut
-from skipway.training.evaluate import cross_entropy
 from skipway.training.replicas import stack, why_not_stackable
 
 RULES = list(GATES)

@@ -62,9 +62,9 @@ def test_command(command, folder, request, monkeypatch, capsys):
             command = command.replace(f"--data {name}", f"--data {request.getfixturevalue('small') / name}")
     if command.startswith("skipway study"):
         for flag in ("depths", "steps", "width", "warmup-steps"):
-            if "--body cifar" in command:
+            if "--net cifar" in command:
                 command = re.sub(rf" --{flag} [\d ]+", " ", command)
-        if "--body cifar" in command:
+        if "--net cifar" in command:
             command = f"{command} --depths 8 14 --width 4 --batch-size 16 --warmup-steps 2"
         command = f"{command} {SHORT}"
         if "--epochs" in command:

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from skipway.nets.registry import FAMILIES, check_body
+from skipway.nets.registry import FAMILIES, check_family
 from skipway.settings.registry import Registry, Spec, UnknownNameError, check_settings, settings_of
 from skipway.skip import gate as gates
 from skipway.skip import shortcuts
@@ -14,7 +14,7 @@ from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
 from skipway.training.recipe import RECIPES
 
-REGISTRIES = {"gate": GATES, "shortcut": SHORTCUTS, "body": FAMILIES, "recipe": RECIPES}
+REGISTRIES = {"gate": GATES, "shortcut": SHORTCUTS, "family": FAMILIES, "recipe": RECIPES}
 WRITTEN = [
     "highway",
     "highway:bias=-4",
@@ -173,7 +173,7 @@ def test_a_shortcut_named_alone_is_the_shortcut_with_its_defaults(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_body_named_alone_is_the_body_with_its_defaults(name):
     defaults = Spec(name, tuple(sorted(settings_of(FAMILIES[name].make).items())))
-    assert str(check_body(str(defaults))) == str(check_body(name)) == name
+    assert str(check_family(str(defaults))) == str(check_family(name)) == name
 
 
 def test_equal_gates_written_differently_agree():
@@ -182,10 +182,10 @@ def test_equal_gates_written_differently_agree():
     assert gates.canonical("highway:bias=-4") != gates.canonical("highway:bias=-5")
 
 
-@pytest.mark.parametrize("check", [gates.canonical, shortcuts.canonical, check_body])
+@pytest.mark.parametrize("check", [gates.canonical, shortcuts.canonical, check_family])
 def test_unknown_names_and_settings_are_refused_everywhere(check):
     with pytest.raises(UnknownNameError, match="Valid: "):
         check("no-such-thing:bias=1")
-    known = {gates.canonical: "highway", shortcuts.canonical: "A", check_body: "dense"}[check]
+    known = {gates.canonical: "highway", shortcuts.canonical: "A", check_family: "dense"}[check]
     with pytest.raises(ValueError, match="has no setting 'no_such'"):
         check(f"{known}:no_such=1")

@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import dense, digits, scramble
-from skipway.data.batches import BatchStream
+from helpers import CLASSES, cross_entropy, dense, digits, error_rate, scramble
+from skipway.data.images.batches import BatchStream
 from skipway.nets.stack import SkipNet
 from skipway.skip.block import Skip
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.placement import Placement
-from skipway.training.evaluate import Scores, cross_entropy, error_rate
+from skipway.training.evaluate import Scores
 from skipway.training.loop import Curves, train
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, Single, Stack, stack, stack_size, why_not_stackable
@@ -56,6 +56,7 @@ def fit(
         net,
         ((x.to(dtype), y) for x, y in stream),
         recipe,
+        CLASSES,
         rates=rates,
         steps=STEPS,
         epoch_steps=len(data.train) / recipe.batch_size,

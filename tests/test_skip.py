@@ -257,7 +257,7 @@ def test_what_is_built_for_a_body_has_its_precision_and_device(gate):
     assert skip_row(gate, [body("image").double()], "C")[0](inputs("image").double()).dtype == torch.float64
 
 
-class SourceData(Gate):
+class Given(Gate):
     """T and C as they are given."""
 
     def __init__(self, t: torch.Tensor | float, c: torch.Tensor | float | None) -> None:
@@ -273,7 +273,7 @@ class SourceData(Gate):
 @pytest.mark.parametrize("other", [0.0, 0.5, 1.0])
 def test_a_factor_that_does_not_broadcast_to_the_output_is_refused(letter, shape, other):
     factor = torch.ones(shape)
-    block = Skip(SourceData(*((factor, other) if letter == "T" else (other, factor))), nn.Identity())
+    block = Skip(Given(*((factor, other) if letter == "T" else (other, factor))), nn.Identity())
     for rows in (2, 1):  # torch would add a batch of 1 to a factor of 4
         with pytest.raises(ValueError) as error:
             block(torch.ones(rows, 8))
@@ -285,15 +285,15 @@ def test_a_factor_that_does_not_broadcast_to_the_output_is_refused(letter, shape
 @pytest.mark.parametrize("coupled", [True, False])
 def test_factors_that_broadcast_are_taken(shape, coupled):
     t, x = torch.full(shape, 0.25), torch.randn(2, 8)
-    block = Skip(SourceData(t, None if coupled else t), nn.Tanh())
+    block = Skip(Given(t, None if coupled else t), nn.Tanh())
     torch.testing.assert_close(block(x), 0.25 * x.tanh() + (0.75 if coupled else 0.25) * x)
 
 
 def test_whole_numbers_are_numbers_too():
     x = torch.randn(2, 8)
-    assert torch.equal(Skip(SourceData(1, 0), nn.Tanh(), Forbidden())(x), x.tanh())
-    assert torch.equal(Skip(SourceData(0, 1), Forbidden())(x), x)
-    assert torch.equal(Skip(SourceData(1, None), nn.Tanh(), Forbidden())(x), x.tanh())
+    assert torch.equal(Skip(Given(1, 0), nn.Tanh(), Forbidden())(x), x.tanh())
+    assert torch.equal(Skip(Given(0, 1), Forbidden())(x), x)
+    assert torch.equal(Skip(Given(1, None), nn.Tanh(), Forbidden())(x), x.tanh())
 
 
 # -- bodies of several inputs and outputs ------------------------------------------------------------------------------

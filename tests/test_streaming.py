@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -21,14 +22,15 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from image_folders import png, write_digits, write_pair
-from skipway.data.batches import BatchStream, batches
 from skipway.data.images.augment import make_augmentations
+from skipway.data.images.batches import BatchStream, batches
 from skipway.data.images.crops import cut, middle_box, random_box
+from skipway.data.images.dataset import Images
 from skipway.data.images.folder import Names, find_files
+from skipway.data.images.labelled import Split
 from skipway.data.images.preprocess import Preprocess
+from skipway.data.images.sources import load
 from skipway.data.part import Part
-from skipway.data.sources import load
-from skipway.data.splits import Data, Split
 
 SIZE = 40
 AUGMENT = make_augmentations(["flip", "cutout:size=5"])
@@ -40,7 +42,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(folder) -> Data:
+def data(folder) -> Images:
     return load(folder, image_size=SIZE)
 
 
@@ -314,7 +316,7 @@ def test_photographs_are_turned_upright(picture):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def stream_of(data: Data, prepared: Preprocess, *seeds: int, workers: int = 2, **more) -> BatchStream:
+def stream_of(data: Images, prepared: Preprocess, *seeds: int, workers: int = 2, **more) -> BatchStream:
     more = {"batch_size": 25, "augment": AUGMENT, **more}
     return BatchStream(data.train, prepared, seeds=seeds, workers=workers, **more)
 
@@ -441,7 +443,8 @@ def test_a_split_is_selected_from(data):
 @pytest.mark.parametrize("kind", ["pixel", "channel", "scale", "contrast"])
 def test_preprocessing_is_fitted_as_if_the_images_were_in_memory(data, kind):
     splits = [Split(split.images.to("cpu"), split.labels) for split in (data.train, data.validation, data.test)]
-    memory = Data("", data.classes, data.scale, "", *splits, "")
+    train, validation, test = splits
+    memory = replace(data, train=train, validation=validation, test=test)
     expected, got = Preprocess.fit(memory, kind), Preprocess.fit(data, kind)
     assert torch.equal(got.mean, expected.mean)
     assert torch.equal(got.std, expected.std)
@@ -512,9 +515,9 @@ def test_a_closed_stream_says_so_and_can_be_set_going_again(data, prepared):
 
 SCRIPT = """
 import itertools, multiprocessing, sys
-from skipway.data.batches import BatchStream
+from skipway.data.images.batches import BatchStream
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 print("script", flush=True)
 data = load(sys.argv[1], image_size=24)
 stream = BatchStream(data.train, Preprocess.fit(data), batch_size=10, seeds=[0], workers=2)

@@ -19,13 +19,13 @@ import pytest
 import torch
 
 import skipway as sw
-from helpers import left_after, workers_of
+from helpers import CLASSES, left_after, workers_of
 from skipway.cli.main import FAILED
 from skipway.cli.show import show
 from skipway.cli.study import parse
 from skipway.data.images.augment import AUGMENTATIONS, Augmentation
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.sources import load
+from skipway.data.images.sources import load
 from skipway.nets.registry import FAMILIES
 from skipway.nets.weights import load_net
 from skipway.probe.lesion import lesion
@@ -35,7 +35,7 @@ from skipway.rundir.study import Study
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
-from skipway.studies.grid import cells_of, checked, stacks_of
+from skipway.studies.grid import Plan, cells_of, checked, stacks_of
 from skipway.studies.runner import run_study
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
@@ -99,8 +99,7 @@ def test_the_chosen_learning_rates_have_the_lowest_mean_training_loss_and_valida
 
 
 def test_saved_weights_alone_give_the_recorded_validation_scores(small):
-    from skipway.data.images.preprocess import Preprocess
-    from skipway.data.sources import load
+    from skipway.data.images.sources import load
 
     data = load("digits")
     for cell in small.info()["cells"][:4]:
@@ -213,8 +212,9 @@ def test_convolutional_nets_repeat_by_seed_and_score_as_saved(body, tmp_path):
     assert one.run(identifier).info()["choices"]["channels_last"]
     saved = load_net(one.run(identifier).weights)
     assert saved.preprocess["kind"] == recipe.preprocess
-    scores = evaluate(Single(saved.net), load("digits").test, Preprocess.from_dict(saved.preprocess))
-    assert float(scores.error[0]) == pytest.approx(metrics["test_error"], abs=1e-9)
+    data = load("digits")
+    scores = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), CLASSES)
+    assert float(scores.metric[0]) == pytest.approx(metrics["test_error"], abs=1e-9)
     assert float(scores.loss[0]) == pytest.approx(metrics["test_loss"], rel=1e-5)
 
 
@@ -385,7 +385,7 @@ def test_what_killed_processes_left_is_cleared_and_what_unfinished_stacks_need_i
         small.path.joinpath(*parts).touch()
 
     assert {path.name for path in small.path.glob(".*")} == {".lock"}
-    done = next(stacks_of(checked(SMALL), load("digits"), torch.device("cpu"))).name
+    done = next(stacks_of(Plan.of(checked(SMALL), load("digits")), torch.device("cpu"))).name
     run = next(small.runs())
     for folder in (small.path, run.path):
         plant(str(folder), ".run.json.4194305")  # more than the largest number of a process

@@ -16,13 +16,13 @@ import pytest
 import torch
 
 import skipway as sw
-from helpers import StopsAt
+from helpers import CLASSES, StopsAt
 from skipway.cli.main import main
 from skipway.nets.registry import build
 from skipway.rundir.layout import METRICS, PROBES, WEIGHTS
 from skipway.rundir.run import Run
 from skipway.runs.advice import activation_bytes, what_would_fit
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.fit import Resources
 from skipway.runs.run import make_resources, run_training
 from skipway.training.execution import Execution
@@ -34,12 +34,12 @@ from skipway.training.saving import Stopped, stopping_tidily
 RECIPE = Recipe(learning_rates=(0.05,), batch_size=48, steps=40, schedule="exponential", warmup_steps=5)
 # Momentum and moments, batch norm's statistics, draws of dropout and of stochastic depth, draws of augmentations.
 CONFIGS = {
-    "dense": TrainConfig(net="highway-dense-12", width=12, recipe=RECIPE),
-    "adamw": TrainConfig(net="residual-dense-11", width=12, recipe=Recipe(**{**vars(RECIPE), "optimizer": "adamw"})),
-    "conv": TrainConfig(
+    "dense": RunConfig(net="highway-dense-12", width=12, recipe=RECIPE),
+    "adamw": RunConfig(net="residual-dense-11", width=12, recipe=Recipe(**{**vars(RECIPE), "optimizer": "adamw"})),
+    "conv": RunConfig(
         net="resnet-8", width=4, recipe=Recipe(**{**vars(RECIPE), "augment": ("crop:pad=1", "flip"), "steps": 12})
     ),
-    "draws": TrainConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
+    "draws": RunConfig(net="stochastic-depth-8", width=4, recipe=Recipe(**{**vars(RECIPE), "steps": 12})),
 }
 
 
@@ -87,7 +87,7 @@ def test_every_step_is_as_precise_as_was_asked_also_after_a_stop(precision, tmp_
         def on_start(self, net: Replicas) -> None:
             net.net.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
 
-    config = TrainConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
+    config = RunConfig(net="highway-dense-4", width=8, recipe=Recipe(**{**vars(RECIPE), "steps": 6}))
     resources = make_resources(precision=precision)
     whole = run_training(config, tmp_path / "whole", resources=resources, hooks=[Looks()])
     assert seen.count(torch.bfloat16) == (6 if precision == "bfloat16" else 0)
@@ -119,14 +119,14 @@ def test_another_training_in_the_same_directory_is_refused(tmp_path):
 
 
 def test_the_weights_score_as_run_json_says(tmp_path):
-    from skipway.data.images.preprocess import Preprocess
     from skipway.training.evaluate import evaluate
     from skipway.training.replicas import Single
 
     run = run_training(CONFIGS["conv"], tmp_path)
     saved = sw.load_net(run.weights)
-    found = evaluate(Single(saved.net), sw.load("digits").test, Preprocess.from_dict(saved.preprocess))
-    assert run.info()["metrics"]["test_error"] == float(found.error[0])
+    data = sw.load("digits")
+    found = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), CLASSES)
+    assert run.info()["metrics"]["test_error"] == float(found.metric[0])
 
 
 def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
@@ -139,7 +139,7 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(tmp_path):
 
 
 def test_a_training_in_bfloat16_goes_on_in_bfloat16_and_is_no_answer_for_one_in_float32(tmp_path):
-    config = TrainConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
+    config = RunConfig(net="plain-dense-3", recipe=Recipe(**{**vars(RECIPE), "steps": 6, "warmup_steps": 0}))
     with pytest.raises(Stopped):
         run_training(config, tmp_path, resources=Resources(asked=Execution(bfloat16=True)), hooks=[StopsAt(2)])
     assert main(["train", "--resume", str(tmp_path)]) == 0
@@ -319,9 +319,11 @@ import sys
 from pathlib import Path
 import torch
 from skipway.data.images.preprocess import Preprocess
-from skipway.data.splits import Split
-from skipway.runs.config import TrainConfig
+from skipway.data.images.labelled import Split
+from skipway.runs.config import RunConfig
 from skipway.runs.run import run_training, make_resources
+from skipway.data.images.dataset import ImagePipeline
+from skipway.tasks.classification import Classification
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Single
@@ -330,13 +332,14 @@ own = world()
 torch.manual_seed(0)
 net = Single(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)))
 images, labels = torch.randint(256, (101, 1, 2, 2), dtype=torch.uint8), torch.randint(3, (101,))
-rule = Preprocess("scale", 256.0, torch.zeros(1), torch.ones(1))
+rule = ImagePipeline(Preprocess("scale", 256.0, torch.zeros(1), torch.ones(1)))
 for count in (1, 2, 7, 100, 101):
     split = Split(images[:count], labels[:count])
-    together, alone = evaluate(net, split, rule, batch_size=8, world=own), evaluate(net, split, rule, batch_size=8)
-    assert together.error.equal(alone.error), (count, together, alone)
+    together = evaluate(net, split, rule, Classification(), batch_size=8, world=own)
+    alone = evaluate(net, split, rule, Classification(), batch_size=8)
+    assert together.metric.equal(alone.metric), (count, together, alone)
     torch.testing.assert_close(together.loss, alone.loss, rtol=1e-7, atol=0)
-config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+config = RunConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
 run_training(config, sys.argv[1], resources=make_resources(memory="recompute", world=own))
 own.leave()
 threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
@@ -349,7 +352,7 @@ def test_several_processes_count_every_sample_once_and_leave_out_the_same_blocks
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     process = torchrun(3, str(script), str(tmp_path / "three"))
-    config = TrainConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
+    config = RunConfig(net="stochastic-depth-dense-8", width=12, recipe=Recipe(learning_rates=(0.03,), steps=20))
     alone = run_training(config, tmp_path / "one")
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err

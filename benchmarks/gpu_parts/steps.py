@@ -7,7 +7,7 @@ import time
 from gpu_parts.bench import Bench
 from gpu_parts.settings import HE_STEPS, Setting
 from gpu_parts.trainings import advance, net_for, open_data, prepared
-from skipway.data.splits import Data
+from skipway.data.images.dataset import Images
 from skipway.training.world import ALONE
 
 TARGETS = {"resnet-20": "0.94", "resnet-110": "4", "highway-110-2025": "8"}  # ms a step
@@ -20,7 +20,7 @@ def steps(bench: Bench) -> None:
             time_steps(bench, data, name, setting)
 
 
-def time_steps(bench: Bench, data: Data, name: str, setting: Setting) -> None:
+def time_steps(bench: Bench, data: Images, name: str, setting: Setting) -> None:
     began, size = time.perf_counter(), bench.size
     net = net_for(bench, data, name)
     with setting.running(net):

@@ -10,9 +10,9 @@ import torch
 
 from gpu_parts.bench import Bench
 from gpu_parts.settings import BFLOAT16, EXACT, SETTINGS, TF32, Setting
-from gpu_parts.trainings import advance, joined, kind, net_for, open_data, prepared, stream
-from skipway.data.images.preprocess import Preprocess
-from skipway.data.splits import Data
+from gpu_parts.trainings import advance, joined, net_for, open_data, prepared, stream
+from skipway.data.images.dataset import Images
+from skipway.tasks.classification import Classification
 from skipway.training.evaluate import Scores, evaluate
 from skipway.training.loop import train
 from skipway.training.recipe import Recipe
@@ -56,7 +56,7 @@ def fastest(bench: Bench, name: str) -> Setting:
 
 
 def train_within(
-    bench: Bench, net: Replicas, data: Data, recipe: Recipe, setting: Setting
+    bench: Bench, net: Replicas, data: Images, recipe: Recipe, setting: Setting
 ) -> tuple[float, float, dict[str, Any]]:
     """Seconds, test error in percent, and what else the rows say: as many steps of a recipe as time is left for."""
     asked, rates = recipe.total_steps(len(data.train)), [recipe.learning_rates[0]]
@@ -72,6 +72,7 @@ def train_within(
                 net,
                 stream(bench, data, recipe),
                 recipe,
+                Classification(),
                 rates=rates,
                 steps=steps,
                 epoch_steps=len(data.train) / recipe.batch_size,
@@ -80,8 +81,10 @@ def train_within(
                 precision=lambda: setting.before_forward(bench.device),
             )
         )
-        test = evaluate(net, data.test, Preprocess.fit(data, kind(recipe)), device=bench.device)
+        test = evaluate(
+            net, data.test, data.pipeline(preprocess=recipe.preprocess), Classification(), device=bench.device
+        )
     about = [f"; only {steps} of {asked} steps, for want of time"] * (steps < asked)
     about += ["; the images are random pixels"] * (bench.data is None)
     images = round(steps * recipe.batch_size / seconds)
-    return seconds, 100 * float(test.error[0]), {"steps": steps, "images_a_second": images, "note": "".join(about)}
+    return seconds, 100 * float(test.metric[0]), {"steps": steps, "images_a_second": images, "note": "".join(about)}

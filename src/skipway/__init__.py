@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from skipway.anatomy.cost import Cost as Cost
     from skipway.anatomy.cost import cost as cost
-    from skipway.data.sources import load as load
+    from skipway.data.load import load as load
     from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import build as build
     from skipway.nets.weights import load_net as load_net
@@ -51,7 +51,7 @@ _HOMES = {
     "cost": "skipway.anatomy.cost:cost",
     "fit": "skipway.runs.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
-    "load": "skipway.data.sources:load",
+    "load": "skipway.data.load:load",
     "load_net": "skipway.nets.weights:load_net",
     "load_weights": "skipway.nets.foreign:load_weights",
     "override_flows": "skipway.probe.handles:override_flows",

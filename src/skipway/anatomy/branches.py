@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipway.anatomy.trees import first_float, map_tensors, tensors
+from skipway.batch.trees import first_float, map_tensors, tensors
 from skipway.skip.eager import eager
 from skipway.skip.reading import read, space
 from skipway.skip.trial import required_inputs

@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from skipway.anatomy.rows import rows_of
-from skipway.anatomy.trees import call, map_tensors, tensors
+from skipway.batch.trees import call, map_tensors, tensors
 from skipway.skip.gate import Gate
 from skipway.skip.trial import on_meta
 
@@ -51,7 +51,7 @@ def cost(net: nn.Module, example: Any) -> Cost:
     Args:
         net: any module that takes a batch of such inputs, as a whole.
         example: the shape of one input in float32, without the batch: (channels, height, width) for images. Or a batch
-            that the net takes: a tree of tensors, which `skipway.anatomy.trees.call` passes on. The first dimension of
+            that the net takes: a tree of tensors, which `skipway.batch.trees.call` passes on. The first dimension of
             its first tensor is the batch; so is that of every tensor in it of which that dimension is as large.
 
     Raises:

@@ -30,7 +30,7 @@ def layers_of_net(net: nn.Module, example: Any = None) -> list[Layer]:
 
     Args:
         net: any module.
-        example: what it takes, a tree of tensors (`skipway.anatomy.trees.call`): layers then come in the order in
+        example: what it takes, a tree of tensors (`skipway.batch.trees.call`): layers then come in the order in
             which a trial run calls them, and those that it doesn't call are left out. Without it, they come in the
             order of definition.
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from skipway.anatomy.branches import Branch, branches_of
 from skipway.anatomy.rows import rows_of
-from skipway.anatomy.trees import tensors
 from skipway.anatomy.trial import inputs_of_calls
+from skipway.batch.trees import tensors
 from skipway.skip.block import Skip
 from skipway.skip.placement import Placement
 from skipway.skip.shortcuts import NoShortcut
@@ -52,7 +52,7 @@ def find_skips(model: nn.Module, example: Any = None) -> list[SkipHandle]:
 
     Args:
         model: any module.
-        example: what it takes, a tree of tensors (`skipway.anatomy.trees.call`): for blocks that cannot be tried on
+        example: what it takes, a tree of tensors (`skipway.batch.trees.call`): for blocks that cannot be tried on
             one small tensor, since they take more, or only inputs of one size.
 
     Raises:

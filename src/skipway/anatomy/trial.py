@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.anatomy.trees import call, map_tensors, tensors
+from skipway.batch.trees import call, map_tensors, tensors
 from skipway.skip.eager import eager
 from skipway.skip.trial import on_meta, sharing_copy
 
@@ -23,7 +23,7 @@ def order_of_calls(net: nn.Module, example: Any) -> dict[str, int]:
 
     Args:
         net: any module.
-        example: what it takes: a tree of tensors, as `skipway.anatomy.trees.call` passes it.
+        example: what it takes: a tree of tensors, as `skipway.batch.trees.call` passes it.
 
     Raises:
         ValueError: if the net does not take it.

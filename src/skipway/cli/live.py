@@ -17,7 +17,7 @@ from rich.text import Text
 
 from skipway.cli.console import Console
 from skipway.cli.tell import tell
-from skipway.data.splits import Data
+from skipway.data.dataset import Data
 from skipway.report.files import run_info
 from skipway.report.numbers import counted
 from skipway.report.printable import printable
@@ -53,6 +53,10 @@ class StudyState(StudyObserver):
         self.title = "Reading the data and planning the study ..."
         self.training = False
         self._scoring = ""
+        self._found = 0
+
+    def on_found(self, runs: int) -> None:
+        self._found = runs
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         self._study, self._stacks = study, [*stacks]
@@ -63,8 +67,11 @@ class StudyState(StudyObserver):
         for stack in stacks:
             self._pair(stack).cells += len(stack.cells)
         cells = sum(len(stack.cells) for stack in stacks)
-        sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
+        sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test "
+        sizes += data.samples
         self.title = f"{printable(data.name)}: {sizes}; {counted(cells, 'training')}, {workers} at a time in stacks"
+        if self._found:
+            self.title += f"; {counted(self._found, 'training')} found beside it"
         self._began = time.monotonic()
 
     def on_stack(self, stack: CellStack) -> None:
@@ -153,6 +160,9 @@ class _Lines(StudyObserver):
 
     def __init__(self, state: StudyState) -> None:
         self._state, self._last = state, time.monotonic()
+
+    def on_found(self, runs: int) -> None:
+        self._state.on_found(runs)
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         self._state.on_plan(study, config, data, stacks, workers)

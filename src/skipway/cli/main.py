@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import skipway
+from skipway.cli.own import load_plugins
 from skipway.cli.tell import say, tell, telling_warnings
 from skipway.rundir.files import DamagedError
 from skipway.settings.registry import UnknownNameError
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
         with _ending_tidily_on_sigterm(), telling_warnings():
-            return int(importlib.import_module(f"skipway.cli.{name}").run(rest))
+            return int(importlib.import_module(f"skipway.cli.{name}").run(load_plugins(rest)))
     except (ValueError, FileNotFoundError) as error:
         tell(f"skipway: {error}")
         return FAILED if isinstance(error, DamagedError) else WRONG_USAGE
@@ -90,6 +91,7 @@ def _overview() -> str:
             *lines,
             "",
             "  skipway COMMAND --help says more; skipway --version says which version this is.",
+            "  --plugin MODULE (or FILE.py) before or after: gates, nets, tasks and the like of your own.",
             "  Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.",
         ]
     )

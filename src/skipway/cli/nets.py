@@ -24,7 +24,7 @@ _NOTE = (
 
 @dataclass(frozen=True)
 class NetsCommand:
-    """List the families of nets: their bodies as --body takes them, names, depths, settings; or what some nets cost."""
+    """List the families of nets: their bodies as --net takes them, names, depths, settings; or what some nets cost."""
 
     nets: tyro.conf.Positional[tuple[str, ...]] = ()
     """Any nets by name, such as resnet-110 highway-56; none: every family with examples."""
@@ -77,7 +77,7 @@ def _describe(console: Console, family: Family) -> None:
     from skipway.settings.registry import settings_of
 
     settings = " ".join(f"{key}={value}" for key, value in settings_of(family.make).items()) or "none"
-    console.print(Text.assemble((family.body, "bold"), f"  {family.about}"))
+    console.print(Text.assemble((family.name, "bold"), f"  {family.about}"))
     console.print(f"  depth: {family.depths}")
     console.print(f"  settings: {settings}; any gate of `skipway gates`")
 

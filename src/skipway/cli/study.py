@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from skipway.cli.own import use_net
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
 from skipway.rundir.integrity import read_study
@@ -32,13 +33,13 @@ class StudyCommand:
     config: Path | None = None
     """A study.json or run.json whose settings to take; flags replace them one by one."""
     named: Annotated[str | None, tyro.conf.arg(name="recipe")] = None
-    """A recipe by name, in place of the body's own: dense, he2015, he2015-110, highway-mnist, highway-cifar.
+    """A recipe by name, in place of the nets' own: dense, he2015, he2015-110, highway-mnist, highway-cifar.
     Flags replace its fields one by one."""
     match: str | None = None
     """What dense nets of all gates have in common, where --width gives them none: parameters (the default, as in the
-    Highway paper), multiply-adds, or width. The same as --body dense:match=width."""
+    Highway paper), multiply-adds, or width. The same as --net dense:match=width."""
     out: Path | None = None
-    """The study's directory; studies/<data>-<body> if not given."""
+    """The study's directory; studies/<data>-<net> if not given."""
     workers: int | None = None
     """Processes that train at the same time; one a core, or one on a GPU, if not given."""
     device: str = "auto"
@@ -97,33 +98,34 @@ def parse(arguments: Sequence[str]) -> StudyCommand:
         ValueError: if the file or the recipe is not valid, or if steps and epochs are both given.
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
-    found = early(arguments, "--config", "--body")
-    base = StudyConfig.from_dict(config_of(Path(found.config))) if found.config else _of_body(found.body)
+    found = early(arguments, "--config", "--net")
+    use_net(found.net)
+    base = StudyConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
     recipe = base_recipe(found, base.recipe)
     default = StudyCommand(settings=replace(base, recipe=recipe))
     command = tyro.cli(StudyCommand, default=default, args=[*arguments], prog="skipway study")
     if command.match is None:
         return command
-    return replace(command, settings=replace(command.settings, body=_matched(command.settings.body, command.match)))
+    return replace(command, settings=replace(command.settings, net=_matched(command.settings.net, command.match)))
 
 
-def _matched(body: str, match: str) -> str:
-    """A body that is told what its nets have in common.
+def _matched(net: str, match: str) -> str:
+    """A family that is told what its nets have in common.
 
     Raises:
-        ValueError: if the body says something else already.
+        ValueError: if it says something else already.
     """
-    spec = Spec.parse(body)
+    spec = Spec.parse(net)
     told = dict(spec.settings).get("match", match)
     if told != match:
-        raise ValueError(f"--match {match} and --body {body} say two things: give one of them.")
+        raise ValueError(f"--match {match} and --net {net} say two things: give one of them.")
     return str(Spec(spec.name, tuple({**dict(spec.settings), "match": match}.items())))
 
 
-def _of_body(body: str | None) -> StudyConfig:
-    if body is None:
+def _of_net(net: str | None) -> StudyConfig:
+    if net is None:
         return StudyConfig()
     # The nets need torch; help and a study of dense nets begin without it.
     from skipway.studies.defaults import default_config
 
-    return default_config(body)
+    return default_config(net)

@@ -11,9 +11,10 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.main import DONE, FAILED
+from skipway.cli.own import use_net
 from skipway.cli.settings import base_recipe, config_of, early
 from skipway.cli.tell import tell
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.training.recipe import Recipe
 
 
@@ -47,7 +48,7 @@ class TrainCommand:
     """Seconds between two checkpoints; more where saving would take over a fiftieth of the time."""
     track: str | None = None
     """Tell the curves to tensorboard, wandb or mlflow, too."""
-    settings: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    settings: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -115,17 +116,23 @@ def parse(arguments: Sequence[str]) -> TrainCommand:
         SystemExit: with status 2 if a flag is not valid, with 0 after --help.
     """
     found = early(arguments, "--config", "--net", "--resume")
-    base = TrainConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
+    use_net(found.net)
+    base = RunConfig.from_dict(config_of(Path(found.config))) if found.config else _of_net(found.net)
     default = TrainCommand(settings=replace(base, recipe=base_recipe(found, base.recipe)))
     command = tyro.cli(TrainCommand, default=default, args=[*arguments], prog="skipway train")
-    if command.resume and (command.settings != default.settings or command.out or command.config or command.named):
+    if command.resume and (
+        replace(command.settings, net=default.settings.net) != default.settings
+        or command.out
+        or command.config
+        or command.named
+    ):
         raise ValueError("--resume takes all settings from the run's directory: leave the others away.")
     return command
 
 
-def _of_net(name: str | None) -> TrainConfig:
+def _of_net(name: str | None) -> RunConfig:
     if name is None:
-        return TrainConfig(recipe=Recipe(learning_rates=(0.1,)))
+        return RunConfig(recipe=Recipe(learning_rates=(0.1,)))
     # The nets need torch; help begins without it.
     from skipway.runs.defaults import default_config
 

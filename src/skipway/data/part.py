@@ -24,3 +24,7 @@ class Part:
     def of(self, size: int) -> slice:
         """Its share of `size` things in order; empty for some parts where there are fewer things than parts."""
         return slice(size * self.index // self.count, size * (self.index + 1) // self.count)
+
+
+WHOLE = Part()
+"""All of it: the part of a process alone."""

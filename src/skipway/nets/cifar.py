@@ -133,7 +133,7 @@ def parse_name(name: str) -> NetName | None:
 
 
 FAMILY = Family(
-    body="cifar",
+    name="cifar",
     about="convolutional, three stages of blocks: He et al.'s CIFAR nets, for images of any size",
     depths="6n + 2; 9n + 2 with bottlenecks, which pre-activation nets have from 164 on",
     examples=(
@@ -146,7 +146,7 @@ FAMILY = Family(
         "resnet-110",
         "preresnet-164",
     ),
-    names=Naming(net_name, parse_name),
+    naming=Naming(net_name, parse_name),
     make=cifar_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": max(shape[1:])},

@@ -98,14 +98,15 @@ def check_depth(depth: int, layers: int = 1) -> None:
 
 
 FAMILY = Family(
-    body="dense",
+    name="dense",
     about="fully connected: a plain first layer, then gated blocks of one width, then softmax",
     depths="any whole number from 1: the layers before the softmax layer",
     examples=("plain-dense-50", "residual-dense-50", "highway-dense-50"),
-    names=template("{gate}-dense-{depth}"),
+    naming=template("{gate}-dense-{depth}"),
     make=dense_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_features": math.prod(shape)},
+    dims=None,
     shape=(1, 28, 28),
     recipe="dense",
     study_depths=(5, 10, 20, 50, 100),

@@ -1,4 +1,4 @@
-"""Families of nets: what a body says of itself, so that a depth and a gate make a net by name."""
+"""Families of nets: what each says of itself, so that a depth and a gate make a net by name."""
 
 from __future__ import annotations
 
@@ -54,20 +54,21 @@ def gate_of(word: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Nets of one body: a depth and a gate make one.
+    """Nets of one kind: a depth and a gate make one.
 
     `make` takes gate, depth, num_classes, what `inputs` gives for an image's shape, a width, and its own settings: its
     keyword-only arguments that have a plain default, which a specification may give (``dense:activation=tanh``).
     """
 
-    body: str  # the name after --body
+    name: str  # what --net calls it
     about: str  # one line
     depths: str  # the rule in words
     examples: tuple[str, ...]
-    names: Naming
+    naming: Naming
     make: Callable[..., SkipNet]
     check_depth: Callable[..., None]  # (depth, those settings it asks for): raises ValueError with the nearest valid
-    inputs: Callable[[tuple[int, int, int]], dict[str, int]]  # (channels, height, width) -> arguments of make
+    inputs: Callable[[tuple[int, ...]], dict[str, int]]  # of one input's shape, such as (channels, height, width)
+    dims: int | None = 3  # of an input that its nets take: 3 for images; None for any number
     shape: tuple[int, int, int]  # of the images in its papers: channels, height, width
     classes: int = 10  # of those images
     recipe: str  # how its papers train it: a name of `skipway.training.recipe.RECIPES`
@@ -76,16 +77,21 @@ class Family:
 
     def net_name(self, gate: str, depth: int, **settings: Any) -> str:
         """The name of this family's net with this gate (a name or a specification), depth and settings."""
-        return self.names.name(Spec.parse(gate).name, depth, **settings)
+        return self.naming.name(Spec.parse(gate).name, depth, **settings)
 
-    def data_settings(self, shape: tuple[int, int, int], classes: int) -> dict[str, int]:
-        """The arguments of `make` that data decide: images of a shape (channels, height, width) in so many classes.
+    def data_settings(self, shape: tuple[int, ...], classes: int) -> dict[str, int]:
+        """The arguments of `make` that data decide: an input's shape, such as (channels, height, width), and outputs.
 
         Raises:
-            ValueError: if the nets do not take such images.
+            ValueError: if the nets do not take such inputs.
         """
-        channels, height, width = shape
-        check_counts(channels=channels, height=height, width=width)
+        if self.dims not in (None, len(shape)):
+            raise ValueError(
+                f"nets of the family {self.name!r} take images, (channels, height, width); an input of these data "
+                f"is of shape {shape}. The family dense takes inputs of any shape; so may a net of your own."
+            )
+        names = ("channels", "height", "width") if len(shape) == 3 else [f"size {i}" for i in range(len(shape))]
+        check_counts(**dict(zip(names, shape, strict=True)))
         return {**self.inputs(shape), "num_classes": classes}
 
 

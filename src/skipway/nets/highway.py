@@ -170,7 +170,7 @@ def _pooled(size: int) -> int:
     return size
 
 
-def _mnist_inputs(shape: tuple[int, int, int]) -> dict[str, int]:
+def _mnist_inputs(shape: tuple[int, ...]) -> dict[str, int]:
     channels, height, width = shape
     if height != width:
         raise ValueError(f"the highway authors' MNIST net takes square images; these are {height} x {width} pixels.")
@@ -178,11 +178,11 @@ def _mnist_inputs(shape: tuple[int, int, int]) -> dict[str, int]:
 
 
 MNIST = Family(
-    body="highway-mnist",
+    name="highway-mnist",
     about="convolutional, one width, no normalisation: the highway authors' MNIST net",
     depths="10",
     examples=("plain-mnist-10", "residual-mnist-10", "highway-mnist-10"),
-    names=template("{gate}-mnist-{depth}"),
+    naming=template("{gate}-mnist-{depth}"),
     make=mnist_net,
     check_depth=check_mnist_depth,
     inputs=_mnist_inputs,
@@ -191,11 +191,11 @@ MNIST = Family(
     study_depths=(10,),
 )
 CIFAR = Family(
-    body="highway-cifar",
+    name="highway-cifar",
     about="convolutional, three stages, no normalisation: the highway authors' CIFAR net",
     depths="19",
     examples=("plain-cifar-19", "residual-cifar-19", "highway-cifar-19"),
-    names=template("{gate}-cifar-{depth}"),
+    naming=template("{gate}-cifar-{depth}"),
     make=cifar_19_net,
     check_depth=check_cifar_19_depth,
     inputs=lambda shape: {"in_channels": shape[0]},

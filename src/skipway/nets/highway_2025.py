@@ -52,11 +52,11 @@ def highway_2025_net(
 
 FAMILY = replace(
     cifar.FAMILY,
-    body="highway-2025",
+    name="highway-2025",
     about="the CIFAR body as the highway author's net of 2025 has it: no ReLU after the addition, gates of two layers",
     depths="6n + 2; published is 110",
     examples=("plain-110-2025", "residual-110-2025", "highway-110-2025"),
-    names=template("{gate}-{depth}-2025"),
+    naming=template("{gate}-{depth}-2025"),
     make=highway_2025_net,
     check_depth=partial(cifar.check_depth, order=_ORDER),
     study_depths=(20, 56, 110),

@@ -185,11 +185,11 @@ def parse_name(name: str) -> NetName | None:
 
 
 FAMILY = Family(
-    body="imagenet",
+    name="imagenet",
     about="convolutional, four stages of blocks, under torchvision's parameter names: He et al.'s ImageNet nets",
     depths="18 and 34 with basic blocks; 50, 101 and 152 with bottlenecks",
     examples=("plain34", "resnet18", "resnet34", "highway34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"),
-    names=Naming(net_name, parse_name),
+    naming=Naming(net_name, parse_name),
     make=imagenet_net,
     check_depth=check_depth,
     inputs=lambda shape: {"in_channels": shape[0], "image_size": min(shape[1:])},

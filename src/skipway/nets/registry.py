@@ -1,4 +1,4 @@
-"""One registry of nets: families by body, nets by name."""
+"""One registry of nets: families, and nets by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from skipway.settings.registry import Registry, Spec, UnknownNameError, check_se
 from skipway.skip.gate import GATES
 from skipway.skip.gate import canonical as canonical_gate
 
-FAMILIES: Registry[Family] = Registry("body")
+FAMILIES: Registry[Family] = Registry("family")
 for _family in (dense.FAMILY, cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
-    FAMILIES.add(_family.body, _family)
+    FAMILIES.add(_family.name, _family)
 
 # What families count alike, under the names that their makers have for it.
 _COUNTS = ("in_features", "in_channels", "image_size", "num_classes", "width")
@@ -46,42 +46,42 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
     return net
 
 
-def build_body(
-    body: str, *, gate: str, depth: int, shape: tuple[int, int, int], classes: int, width: int | None
+def build_family(
+    spec: str, *, gate: str, depth: int, shape: tuple[int, ...], classes: int, width: int | None
 ) -> SkipNet:
-    """Build the net of a body's specification for images of a shape (channels, height, width).
+    """Build the net of a family's specification for inputs of a shape, such as (channels, height, width).
 
     Raises:
         ValueError: as `build`.
     """
-    spec = check_body(body)
-    family = FAMILIES[spec.name]
-    settings: dict[str, Any] = {**family.data_settings(shape, classes), **dict(spec.settings)}
+    parsed = check_family(spec)
+    family = FAMILIES[parsed.name]
+    settings: dict[str, Any] = {**family.data_settings(shape, classes), **dict(parsed.settings)}
     if width is not None:
         settings["width"] = width
     return build(family.net_name(gate, depth, **settings), gate=gate, **settings)
 
 
-def check_body(body: str) -> Spec:
-    """A body's specification in canonical form.
+def check_family(spec: str) -> Spec:
+    """A family's specification in canonical form.
 
     Raises:
-        ValueError: if there is no such body or setting.
+        ValueError: if there is no such family or setting.
     """
-    spec = Spec.parse(body)
-    return check_settings(spec, FAMILIES[spec.name].make, "body")
+    parsed = Spec.parse(spec)
+    return check_settings(parsed, FAMILIES[parsed.name].make, "family")
 
 
-def check_depth(body: str, depth: int) -> None:
-    """Hold a depth to a body's rule.
+def check_depth(spec: str, depth: int) -> None:
+    """Hold a depth to a family's rule.
 
     Raises:
         ValueError: with the rule and the nearest valid depths.
     """
-    spec = check_body(body)
-    check = FAMILIES[spec.name].check_depth
+    parsed = check_family(spec)
+    check = FAMILIES[parsed.name].check_depth
     asked = inspect.signature(check).parameters
-    check(depth, **{key: value for key, value in spec.settings if key in asked})
+    check(depth, **{key: value for key, value in parsed.settings if key in asked})
 
 
 def parse_name(name: str) -> tuple[Family, NetName]:
@@ -90,7 +90,7 @@ def parse_name(name: str) -> tuple[Family, NetName]:
     Raises:
         ValueError: if no family has such a name, or if there is no such gate.
     """
-    found = [(family, said) for family in FAMILIES.values() if (said := family.names.parse(name))]
+    found = [(family, said) for family in FAMILIES.values() if (said := family.naming.parse(name))]
     for sentence in [s for _, said in found for s in DEPTH.problems("depth", said.depth)]:
         raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from skipway.nets.registry import build
-from skipway.nets.stack import SkipNet
+from skipway.rundir.layout import WEIGHTS
 
 _KEY = "skipway"
 
@@ -22,33 +24,51 @@ _KEY = "skipway"
 class SavedNet:
     """A net as it was saved, with what travels with its weights."""
 
-    net: SkipNet
+    net: nn.Module
     preprocess: dict[str, Any]  # `skipway.data.images.preprocess.Preprocess.from_dict` reads it
     classes: tuple[str, ...]
 
 
-def weights_bytes(net: nn.Module, preprocess: dict[str, Any], classes: Sequence[str]) -> bytes:
-    """A net that `build` made, as the content of a safetensors file.
+def weights_bytes(
+    net: nn.Module,
+    preprocess: dict[str, Any],
+    classes: Sequence[str],
+    architecture: Mapping[str, Any] | None = None,
+) -> bytes:
+    """A net as the content of a safetensors file.
+
+    Args:
+        net: any module.
+        preprocess: what was fitted to make its inputs.
+        classes: their names.
+        architecture: what builds it again, where `build` did not make it: `skipway.nets.factory` tells.
 
     Raises:
-        ValueError: if `build` did not make it, since nothing could rebuild it.
+        ValueError: if nothing could rebuild it.
     """
-    if not getattr(net, "architecture", None):
+    architecture = architecture or getattr(net, "architecture", None)
+    if not architecture:
         raise ValueError("a net built by hand cannot be rebuilt from its weights alone; make it with skipway.build.")
-    about = {"architecture": net.architecture, "preprocess": preprocess, "classes": list(classes)}
+    about = {"architecture": dict(architecture), "preprocess": preprocess, "classes": list(classes)}
     # Under one key: the order of several would differ from process to process, and equal nets should be equal files.
     metadata = {_KEY: json.dumps(about)}
     content: bytes = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, metadata)
     return content
 
 
-def load_net(path: str | os.PathLike[str]) -> SavedNet:
+def load_net(path: str | os.PathLike[str], net: Callable[..., nn.Module] | None = None) -> SavedNet:
     """Rebuild a net from its weights file.
+
+    Args:
+        path: the file, or a run's directory.
+        net: what made a net of one's own: a function of depth, gate and so on, as the study had it. Nothing is ever
+            imported that a file names, so it must be given again.
 
     Raises:
         ValueError: if the file is damaged, or does not say what net its weights belong to.
         OSError: if there is no such file.
     """
+    path = Path(path) / WEIGHTS if Path(path).is_dir() else Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -59,12 +79,26 @@ def load_net(path: str | os.PathLike[str]) -> SavedNet:
     if about is None:
         raise ValueError(f"{path} does not say what net its weights belong to: it was not written by Skipway.")
     try:
-        architecture = dict(about["architecture"])
-        net = build(architecture.pop("name"), **architecture)
-        net.load_state_dict(weights)
+        made = rebuilt(dict(about["architecture"]), net)
+        made.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ValueError(f"the weights in {path} do not fit the net that it names: {error}") from error
-    return SavedNet(net, about["preprocess"], tuple(about["classes"]))
+    return SavedNet(made, about["preprocess"], tuple(about["classes"]))
+
+
+def rebuilt(architecture: dict[str, Any], net: Callable[..., nn.Module] | None) -> nn.Module:
+    """The net of an architecture, with fresh weights.
+
+    Raises:
+        ValueError: if it is somebody's own, and what made it is not given.
+    """
+    made_by = architecture.pop("function", None)
+    if net is not None:
+        takes = inspect.signature(net).parameters
+        return net(**{name: value for name, value in architecture.items() if name in takes})
+    if made_by is not None:
+        raise ValueError(f"it was made by {made_by}: give that function again, as load_net(path, net=the_function)")
+    return build(architecture.pop("name"), **architecture)
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any] | None:

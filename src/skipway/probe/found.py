@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipway.anatomy.skips import SkipHandle
-from skipway.anatomy.trees import tensors
+from skipway.batch.trees import tensors
 from skipway.skip.gate import Flow
 
 SUM = Flow(1.0, 1.0)

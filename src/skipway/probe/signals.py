@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from skipway.anatomy.layers import Layer
-from skipway.anatomy.trees import call, first_float
+from skipway.batch.trees import call, first_float
 from skipway.probe.handles import read_flows
 from skipway.skip.draws import drawn_alike
 from skipway.skip.gate import Flow
@@ -34,7 +34,7 @@ def measure(
 
     Args:
         net: any module that holds the layers.
-        x: its input, a tree of tensors: `skipway.anatomy.trees.call` says how it is passed.
+        x: its input, a tree of tensors: `skipway.batch.trees.call` says how it is passed.
         losses: from the net's output, any tree, to each replica's loss, (replicas,); a batch mean.
         layers: where to measure: `skipway.anatomy.layers.layers_of_net`. Of a layer that puts out several tensors, the
             first with floating-point numbers is measured.

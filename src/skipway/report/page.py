@@ -86,9 +86,10 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
 
 
 def _question(summary: Summary) -> str:
-    body = str(summary.info.get("config", {}).get("body") or "these").partition(":")[0]
+    config = summary.info.get("config", {})
+    nets = str(config.get("net") or config.get("body") or "these").partition(":")[0]
     data = Path(str(summary.data.get("name") or "this data")).name
-    return f"How deep can {body} networks go on {data}, and what carries the signal there?"
+    return f"How deep can {nets} networks go on {data}, and what carries the signal there?"
 
 
 def _facts(summary: Summary) -> str:

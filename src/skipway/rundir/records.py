@@ -77,7 +77,15 @@ STUDY_FIELDS: Shape = {
     "name": TEXT,
     "status": one_of("done", *UNFINISHED),
     "command?": or_null(TEXT),
-    "config": {"data": TEXT, "body": TEXT, "gates": [TEXT], "depths": [WHOLE], "seeds": [WHOLE], "recipe": {}},
+    "config": {
+        "data": TEXT,
+        "net?": TEXT,
+        "body?": TEXT,
+        "gates": [TEXT],
+        "depths": [WHOLE],
+        "seeds": [WHOLE],
+        "recipe": {},
+    },
     "data": {
         "name": TEXT,
         "classes?": [TEXT],

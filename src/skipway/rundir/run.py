@@ -34,6 +34,12 @@ def write_run(folder: Path, content: RunContent) -> None:
     write_sealed(folder / RUN, {"format": FORMAT, "id": content.id, **content.info, "files": fingerprints})
 
 
+def copy_run(run: Run, folder: Path) -> None:
+    """Copy a finished run's files; run.json comes last, and says that the others are there."""
+    for name in (METRICS, PROBES, WEIGHTS, RUN):
+        write_bytes(folder / name, (run.path / name).read_bytes())
+
+
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write metrics.jsonl, one row a line."""
     write_bytes(folder / METRICS, _lines(rows))

@@ -12,7 +12,7 @@ from typing import Any
 
 from skipway.rundir.files import clear_sides, read_sealed, refuse_links, write_sealed
 from skipway.rundir.layout import LOCK, RUN, RUNS, STUDY, Json
-from skipway.rundir.run import Run, RunContent, write_run
+from skipway.rundir.run import Run, RunContent, copy_run, write_run
 
 _STAGING, _READY, _PROGRESS, _CHECKPOINTS = ".staging-", ".ready-", ".progress", ".checkpoints"
 
@@ -130,6 +130,10 @@ class Batch:
     def add(self, content: RunContent) -> None:
         """Write one run."""
         write_run(self._staging / content.id, content)
+
+    def copy(self, run: Run) -> None:
+        """Take over a finished run from another place."""
+        copy_run(run, self._staging / run.id)
 
     def commit(self) -> None:
         """Make every run in the batch count: one rename decides; `Study.recover` can finish the moves after it."""

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from skipway.anatomy.cost import block_costs, cost
-from skipway.nets.stack import SkipNet
 from skipway.runs.fit import Resources
 from skipway.training.machine import memory_bytes
 from skipway.training.memory import plan_segments
@@ -47,13 +46,13 @@ def check_width(make: Callable[[int], nn.Module], *, width: int | None, depth: i
         )
 
 
-def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, resources: Resources) -> str:
+def what_would_fit(net: nn.Module, shape: tuple[int, ...], batch: int, resources: Resources) -> str:
     """A message: what the batch needs, what is free, and the first setting that would fit.
 
     Args:
         net: the net.
-        shape: of an image: channels, height, width.
-        batch: images of a step in this process.
+        shape: of one input, such as (channels, height, width).
+        batch: samples of a step in this process.
         resources: what it ran with.
     """
     stored, recomputed = activation_bytes(net, shape)
@@ -72,7 +71,7 @@ def what_would_fit(net: SkipNet, shape: tuple[int, int, int], batch: int, resour
     return f"{told}. Even one image at a time, recomputed, keeps {least / _GIB:.2f} GiB: {way_out}."
 
 
-def activation_bytes(net: SkipNet, shape: tuple[int, int, int]) -> tuple[int, int]:
+def activation_bytes(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     """What a training step keeps of one image, in bytes: stored, and with blocks computed again."""
     blocks, whole = block_costs(net, shape), cost(net, shape).activation_bytes
     return whole, whole - sum(block.activation_bytes for block in blocks) + plan_segments(blocks).bytes

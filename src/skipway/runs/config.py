@@ -8,20 +8,25 @@ from typing import Any
 
 from skipway.rundir.layout import Json
 from skipway.settings.fields import read_fields
-from skipway.settings.limits import PIXELS, SEED, WIDTH
+from skipway.settings.limits import DEPTH, PIXELS, SEED, WIDTH
 from skipway.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class RunConfig:
     """One net on a data set: all that decides a training's numbers."""
 
     net: str = "residual-dense-20"
-    """A net by name, with settings of its family if need be: resnet-56, resnet-56:shortcut=B. `skipway nets` lists."""
+    """A net by name, with settings of its family if need be: resnet-56, resnet-56:shortcut=B (`skipway nets` lists);
+    or, with a depth and a gate, a family (dense) or a function of your own (package.module:function)."""
     data: str = "digits"
     """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder of parquet or image files."""
+    task: str | None = None
+    """How the net is judged: classification, regression, next-token; None is what such data are usually for."""
     gate: str | None = None
-    """The gate of the net's name with settings: highway:bias=-4."""
+    """The gate, with settings if need be: highway:bias=-4. A net's name says one already."""
+    depth: int | None = None
+    """As the nets' family counts it. A net's name says it already."""
     width: int | None = None
     """Units of a dense layer, channels of the first stage; None is the family's own choice."""
     weights: str | None = None
@@ -51,6 +56,7 @@ class TrainConfig:
         found = []
         if not self.data:
             found.append("data is the name of a data set or a folder; it is empty.")
+        found += DEPTH.problems("depth", self.depth)
         found += WIDTH.problems("width", self.width)
         found += PIXELS.problems("image_size", self.image_size)
         found += SEED.problems("seed", self.seed)
@@ -64,7 +70,7 @@ class TrainConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TrainConfig:
+    def from_dict(cls, content: Mapping[str, Any]) -> RunConfig:
         """Read what `to_dict` wrote; fields left out take their defaults.
 
         Raises:

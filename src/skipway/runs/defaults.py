@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from skipway.nets.registry import parse_name
-from skipway.runs.config import TrainConfig
+from skipway.nets.factory import factory, is_function_name
+from skipway.nets.registry import FAMILIES, parse_name
+from skipway.runs.config import RunConfig
 from skipway.settings.registry import Spec
 from skipway.training.recipe import RECIPES
 
 
-def default_config(net: str) -> TrainConfig:
+def default_config(net: str) -> RunConfig:
     """The training of a net with its family's own recipe.
 
     Raises:
         ValueError: if there is no such net.
     """
+    if is_function_name(net) or Spec.parse(net).name in FAMILIES:
+        return RunConfig(net=net, recipe=RECIPES[factory(net).recipe])
     family, _ = parse_name(Spec.parse(net).name)
-    return TrainConfig(net=net, recipe=RECIPES[family.recipe])
+    return RunConfig(net=net, recipe=RECIPES[family.recipe])

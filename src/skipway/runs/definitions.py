@@ -9,21 +9,26 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from skipway.data.images.augment import AUGMENTATIONS
+from skipway.nets.factory import FUNCTIONS, OWN, NetFactory
 from skipway.nets.family import Family
 from skipway.nets.registry import FAMILIES
 from skipway.rundir.layout import Json
 from skipway.runs.code import digest, is_ours
-from skipway.settings.registry import Registry, Spec, Value
+from skipway.settings.registry import Registry, Spec
 from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
+from skipway.tasks.own import LOSSES
+from skipway.tasks.task import TASKS
 
-_REGISTRIES: dict[str, Registry[Any]] = {r.kind: r for r in (FAMILIES, GATES, SHORTCUTS, AUGMENTATIONS)}
+_REGISTRIES: dict[str, Registry[Any]] = {r.kind: r for r in (FAMILIES, GATES, SHORTCUTS, AUGMENTATIONS, TASKS)}
+_FUNCTIONS: dict[str, dict[str, Any]] = {"net": FUNCTIONS, "loss": LOSSES}
+_PLACES: dict[str, Mapping[str, Any]] = {**_REGISTRIES, **_FUNCTIONS}
 
 
 class Definition(NamedTuple):
     """An entry of a registry, as it travels to a worker process."""
 
-    kind: str  # of its registry: "body", "gate", "shortcut", "augmentation"
+    kind: str  # of its registry: "family", "gate", "shortcut", "augmentation", "task"; or "net": a function
     name: str
     entry: Any
 
@@ -35,23 +40,31 @@ class Definition(NamedTuple):
     @property
     def is_ours(self) -> bool:
         """Whether it came with Skipway."""
+        if self.kind in _FUNCTIONS:
+            return False
         return is_ours(self.entry.make if isinstance(self.entry, Family) else self.entry)
 
 
-def definitions(body: str, settings: Mapping[str, Value], gate: str, augment: Iterable[str]) -> list[Definition]:
+def definitions(nets: NetFactory, gate: str, augment: Iterable[str], task: str | None = None) -> list[Definition]:
     """All that a training names.
 
     Args:
-        body: the family's name.
-        settings: of the family, those that are given.
-        gate: a specification.
+        nets: what makes its net.
+        gate: a specification; of nets that take none, `OWN`.
         augment: specifications.
+        task: a specification; None is the data's usual one.
     """
-    named = [("body", body), ("gate", gate), *(("augmentation", spec) for spec in augment)]
-    if "shortcut" in settings:  # the family's own choice is the family's to answer for
-        named.append(("shortcut", str(settings["shortcut"])))
-    names = [(kind, Spec.parse(spec).name) for kind, spec in named]
-    return [Definition(kind, name, _REGISTRIES[kind][name]) for kind, name in names]
+    named = [*nets.named(), *(("augmentation", spec) for spec in augment)]
+    if gate != OWN:
+        named.append(("gate", gate))
+    if task is not None:
+        named.append(("loss" if task in LOSSES else "task", task))
+    return [_definition(kind, spec) for kind, spec in named]
+
+
+def _definition(kind: str, spec: str) -> Definition:
+    name = spec if spec in _PLACES[kind] else Spec.parse(spec).name
+    return Definition(kind, name, _PLACES[kind][name])
 
 
 def versions(named: Iterable[Definition]) -> Json:
@@ -82,4 +95,7 @@ def packed(named: Iterable[Definition]) -> bytes:
 def learn(content: bytes) -> None:
     """Register what another process `packed`, in place of any of the same names."""
     for each in pickle.loads(content):
-        _REGISTRIES[each.kind].replace(each.name, each.entry)
+        if each.kind in _REGISTRIES:
+            _REGISTRIES[each.kind].replace(each.name, each.entry)
+        else:
+            _FUNCTIONS[each.kind][each.name] = each.entry

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import nn
 
 from skipway.anatomy.cost import block_costs, cost
-from skipway.data.batches import BatchStream
-from skipway.data.images.augment import make_augmentations
-from skipway.data.images.preprocess import Kind, Preprocess
+from skipway.anatomy.skips import find_skips
+from skipway.data.dataset import Data, Pipeline, evenly
 from skipway.data.part import Part
-from skipway.data.splits import Data, Split
 from skipway.nets.stack import SkipNet
 from skipway.runs.divergence import divergence
-from skipway.runs.hooks import Clock, SignalProbe, evenly
+from skipway.runs.hooks import Clock, SignalProbe
 from skipway.skip.draws import drawn_alike
+from skipway.tasks.task import Task
 from skipway.training.checkpoint import Checkpoints
-from skipway.training.evaluate import evaluate
+from skipway.training.evaluate import Scores, evaluate
 from skipway.training.execution import Execution, choose_execution, compiling, precision, prepare
 from skipway.training.loop import Curves, Hook, Row, affordable_samples, curve_plan, train
 from skipway.training.recipe import Recipe
@@ -52,18 +52,20 @@ class Resources:
 class Fit:
     """What a training leaves, in the order of the nets."""
 
-    nets: Sequence[SkipNet]  # trained, on the CPU
+    nets: Sequence[nn.Module]  # trained, on the CPU
     curves: Curves
     probes: list[list[Row]]  # the content of probes.parquet
     metrics: list[Row]  # the final ones, of run.json
-    preprocess: Preprocess
+    pipeline: Pipeline
+    task: Task  # with what it found in the training targets
     execution: Execution
-    classes: int
+    guessing: float | None  # the loss of a guess
 
 
 def train_nets(
-    nets: Sequence[SkipNet],
+    nets: Sequence[nn.Module],
     data: Data,
+    task: Task,
     recipe: Recipe,
     *,
     seeds: Sequence[int],
@@ -76,6 +78,7 @@ def train_nets(
     Args:
         nets: with their initial weights; trained in place.
         data: its training split is learned, its validation split watched.
+        task: how the nets are judged.
         recipe: all of it but its learning rates.
         seeds: of each net: the order of its data, and what else is random in its training.
         rates: of each net: its learning rate at the schedule's height.
@@ -84,23 +87,15 @@ def train_nets(
     """
     device, world = torch.device(resources.device), resources.world
     clock = Clock()
-    preprocess = Preprocess.fit(data, cast(Kind, recipe.preprocess))
+    pipeline = data.pipeline(preprocess=recipe.preprocess, augment=recipe.augment)
+    task = task.fit(data.targets(data.train))
     net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
     steps = recipe.total_steps(len(data.train))
-    execution = choose_execution(nets[0], data.shape, images=steps * recipe.batch_size, asked=resources.asked)
-    prepare(net.net, execution, block_costs(nets[0], data.shape) if execution.recompute else ())
-    probe = SignalProbe(data.train, preprocess, net, device)
-    stream = BatchStream(
-        data.train,
-        preprocess,
-        batch_size=recipe.batch_size,
-        seeds=seeds,
-        augment=make_augmentations(recipe.augment),
-        device=device,
-        part=Part(world.rank, world.size),
-        scale=data.scale,
-        num_classes=data.num_classes,
-    )
+    execution = choose_execution(nets[0], data.spec.shape, images=steps * recipe.batch_size, asked=resources.asked)
+    prepare(net.net, execution, block_costs(nets[0], data.spec.shape) if execution.recompute else ())
+    probe = SignalProbe(data, pipeline, task, net, device)
+    part = Part(world.rank, world.size)
+    stream = pipeline.stream(data.train, batch_size=recipe.batch_size, seeds=seeds, device=device, part=part)
     points, samples = curve_plan(steps, recipe.batch_size, len(data.validation))
     watched = evenly(data.validation, samples)
     savers = [Saver(resources.checkpoints, resources.seconds_between_checkpoints)] if resources.checkpoints else []
@@ -110,10 +105,11 @@ def train_nets(
             net,
             stream,
             recipe,
+            task,
             rates=rates,
             steps=steps,
             epoch_steps=len(data.train) / recipe.batch_size,
-            validate=lambda replicas: evaluate(replicas, watched, preprocess, device=device, world=world),
+            validate=lambda replicas: evaluate(replicas, watched, pipeline, task, device=device, world=world),
             intervals=points,
             hooks=[clock, probe, *hooks, *savers],
             accumulate=resources.accumulate,
@@ -122,20 +118,28 @@ def train_nets(
             saved=resources.checkpoints.load() if resources.checkpoints else None,
         )
     stream.close()
-    finals = _final_metrics(net, data, preprocess, resources, affordable_samples(steps, recipe.batch_size))
+    finals = _final_metrics(net, data, pipeline, task, resources, affordable_samples(steps, recipe.batch_size))
     share = {"steps": curves.steps, "seconds": clock.seconds / len(nets)}
     for index, member in enumerate(nets):
         net.fill(index, member)
         member.cpu()
     metrics = [{**row, **share} for row in finals]
-    return Fit(nets, curves, probe.rows, metrics, preprocess, execution, data.num_classes)
+    guessing = task.guessing_loss(data.spec.outputs)
+    return Fit(nets, curves, probe.rows, metrics, pipeline, task, execution, guessing)
 
 
-def scores_on(net: Replicas, split: Split, preprocess: Preprocess, resources: Resources, name: str) -> list[Row]:
-    """Each net's loss and error on a split, as run.json names them."""
-    scores = evaluate(net, split, preprocess, device=resources.device, world=resources.world)
-    pairs = zip(scores.loss.tolist(), scores.error.tolist(), strict=True)
-    return [{f"{name}_loss": loss, f"{name}_error": error} for loss, error in pairs]
+def scores_on(net: Replicas, split: Any, pipeline: Pipeline, task: Task, resources: Resources, name: str) -> list[Row]:
+    """Each net's loss and metric on a split, as run.json names them."""
+    scores = evaluate(net, split, pipeline, task, device=resources.device, world=resources.world)
+    return named_scores(scores, task, name)
+
+
+def named_scores(scores: Scores, task: Task, split: str) -> list[Row]:
+    """The loss and the metric of each replica on a split, as run.json names them."""
+    columns = {f"{split}_loss": scores.loss.tolist()}
+    if task.metric is not None and scores.metric is not None:
+        columns[f"{split}_{task.metric.name}"] = scores.metric.tolist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def status(fit: Fit, index: int) -> tuple[str, str | None]:
@@ -144,26 +148,27 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
     if diverged_at is not None:
         return "diverged", f"the training loss was not finite at step {diverged_at}"
     for name, words in (("train_loss", "training"), ("validation_loss", "validation")):
-        wrong = divergence(fit.metrics[index][name], fit.classes)
+        wrong = divergence(fit.metrics[index][name], fit.guessing)
         if wrong is not None:
             return "diverged", f"the {words} loss of the final weights {wrong}"
     return "done", None
 
 
-def describe(net: SkipNet, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """A net, as run.json holds it, with its cost for one image of a shape (channels, height, width)."""
+def describe(net: nn.Module, architecture: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """A net, as run.json holds it, with its cost for one input of a shape, such as (channels, height, width)."""
     own = cost(net, shape)
-    counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": len(net.blocks)}
-    return {**net.architecture, **counts}
+    blocks = len(net.blocks) if isinstance(net, SkipNet) else len(find_skips(net))
+    counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": blocks}
+    return {**architecture, **counts}
 
 
 def _final_metrics(
-    net: Replicas, data: Data, preprocess: Preprocess, resources: Resources, affordable: int
+    net: Replicas, data: Data, pipeline: Pipeline, task: Task, resources: Resources, affordable: int
 ) -> list[Row]:
     """Of the final weights: on the training split (a fixed part of a large one) and on the validation split."""
     part = evenly(data.train, min(_MOST_TRAIN_SAMPLES, max(_FEWEST_TRAIN_SAMPLES, affordable)))
-    trained = scores_on(net, part, preprocess, resources, "train")
-    validated = scores_on(net, data.validation, preprocess, resources, "validation")
+    trained = scores_on(net, part, pipeline, task, resources, "train")
+    validated = scores_on(net, data.validation, pipeline, task, resources, "validation")
     return [{**a, **b, "train_samples": len(part)} for a, b in zip(trained, validated, strict=True)]
 
 

@@ -7,32 +7,25 @@ import time
 import torch
 
 from skipway.anatomy.layers import layers_of_net
-from skipway.data.batches import batches
-from skipway.data.images.preprocess import Preprocess
-from skipway.data.splits import Split
+from skipway.batch.trees import Tree, tree_map
+from skipway.data.dataset import Data, Pipeline, evenly
 from skipway.probe.signals import measure
-from skipway.training.evaluate import cross_entropy
+from skipway.tasks.task import Task
 from skipway.training.loop import Hook, Row, State
 from skipway.training.replicas import Replicas, Stack
 
 _SAMPLES = 256
 
 
-def evenly(split: Split, most: int) -> Split:
-    """At most so many samples of a split, evenly spaced: the same ones for every net."""
-    if len(split) <= most:
-        return split
-    return split.select(torch.linspace(0, len(split) - 1, most).long())
-
-
 class SignalProbe(Hook):
     """Signals at the start and the end, on the same batch of the training split for every net."""
 
-    def __init__(self, split: Split, preprocess: Preprocess, net: Replicas, device: torch.device) -> None:
-        self._x, self._labels = next(batches(evenly(split, _SAMPLES), preprocess, _SAMPLES, device=device))
+    def __init__(self, data: Data, pipeline: Pipeline, task: Task, net: Replicas, device: torch.device) -> None:
+        self._task = task
+        self._x, self._targets = next(pipeline.batches(evenly(data.train, _SAMPLES), _SAMPLES, device=device))
         self._replicas = net.count if isinstance(net, Stack) else None
         if self._replicas is not None:
-            self._x = self._x.expand(net.count, *self._x.shape)
+            self._x = tree_map(lambda leaf: leaf.expand(net.count, *leaf.shape), self._x)
         self.rows: list[list[Row]] = [[] for _ in range(net.count)]
 
     def on_start(self, net: Replicas) -> None:
@@ -53,10 +46,12 @@ class SignalProbe(Hook):
         for own, rows in zip(self.rows, found, strict=True):
             own.extend({"moment": moment, "step": step, **row} for row in rows)
 
-    def _losses(self, scores: torch.Tensor) -> torch.Tensor:
+    def _losses(self, outputs: Tree) -> torch.Tensor:
         if self._replicas is None:
-            scores = scores[None]
-        return cross_entropy(scores, self._labels.expand(scores.shape[:-1]))
+            outputs = tree_map(lambda leaf: leaf[None], outputs)
+        count = self._replicas or 1
+        targets = tree_map(lambda leaf: leaf.expand(count, *leaf.shape), self._targets)
+        return self._task.losses(outputs, targets).mean(1)
 
 
 class Clock(Hook):

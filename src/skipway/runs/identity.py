@@ -11,52 +11,37 @@ the numbers of a rule, change, its version is raised; tests/test_golden.py notic
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from skipway.data.splits import Data
+from skipway.data.dataset import Data
 from skipway.nets.checkpoints import find_file
 from skipway.rundir.layout import Json
+from skipway.runs.config import RunConfig
 from skipway.runs.definitions import Definition, versions
-from skipway.training.recipe import Recipe
 
 
-def identity(
-    data: Data,
-    net: Mapping[str, object],
-    recipe: Recipe,
-    *,
-    learning_rate: float,
-    seed: int,
-    named: Iterable[Definition],
-    image_size: int | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    bfloat16: bool = False,
-) -> Json:
+def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bfloat16: bool = False) -> Json:
     """All that decides a training's numbers; device, processes and accumulation are not in it.
 
     Args:
+        config: in canonical form (`skipway.runs.plan`).
         data: what it learns from.
-        net: what names the net; what is None is the family's own choice, and left out.
-        recipe: all of it but its learning rates.
-        learning_rate: at the schedule's height.
-        seed: of initial weights, order of the data, and every other random draw.
         named: the definitions that it uses.
-        image_size: in pixels, where images are cut while training.
-        weights: those that it starts from: what `skipway.load_weights` takes. The file's content counts.
         bfloat16: whether products have three digits: that is another training, and no order of sums.
     """
+    net = {"net": config.net, "gate": config.gate, "depth": config.depth, "width": config.width}
     about: Json = {
-        "data": of_data(data, image_size),
-        "net": {name: value for name, value in net.items() if value is not None},
-        "recipe": recipe.identity(),
-        "learning_rate": learning_rate,
-        "seed": seed,
+        "data": of_data(data, config.image_size),
+        "net": {name: value for name, value in net.items() if value is not None},  # the rest is the factory's choice
+        "recipe": config.recipe.identity(),
+        "learning_rate": config.learning_rate,
+        "seed": config.seed,
     }
     optional: Json = {
+        "task": config.task,
         "versions": versions(named),
-        "weights": None if weights is None else _digest(find_file(weights)),
+        "weights": None if config.weights is None else _digest(find_file(config.weights)),
         "precision": "bfloat16" if bfloat16 else None,
     }
     return {**about, **{name: value for name, value in optional.items() if value}}

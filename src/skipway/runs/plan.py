@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
+from torch import nn
 
+from skipway.batch.specification import Specification
+from skipway.data.dataset import AUTO, Data
 from skipway.data.images.augment import canonical as canonical_augmentation
-from skipway.data.images.augment import make_augmentations
-from skipway.data.images.preprocess import check_kind
-from skipway.data.sources import load
-from skipway.data.splits import Data
+from skipway.data.load import load
+from skipway.nets.factory import OWN, FamilyFactory, NetFactory, factory, is_function_name
 from skipway.nets.foreign import load_weights
-from skipway.nets.registry import build, parse_name
-from skipway.nets.stack import SkipNet
+from skipway.nets.registry import FAMILIES, parse_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
-from skipway.runs.config import TrainConfig
-from skipway.runs.definitions import definitions
+from skipway.runs.config import RunConfig
+from skipway.runs.definitions import Definition, definitions
 from skipway.runs.identity import identity
-from skipway.settings.registry import Spec, check_settings
+from skipway.runs.trial import check_net
+from skipway.settings.registry import Spec
 from skipway.skip.gate import canonical as canonical_gate
+from skipway.tasks.make import canonical as canonical_task
+from skipway.tasks.make import make_task
+from skipway.tasks.task import Task
+from skipway.training.recipe import Recipe
+
+C = TypeVar("C", bound=Any)  # a run's config or a study's: whatever has data, a task and a recipe
 
 
 @dataclass(frozen=True)
 class PlannedRun:
     """All that is known before a training begins."""
 
-    config: TrainConfig  # in canonical form
+    config: RunConfig  # in canonical form
     data: Data
-    net: SkipNet  # with its initial weights
+    task: Task
+    nets: NetFactory
+    net: nn.Module  # with its initial weights
     identity: Json
     notes: tuple[str, ...]  # of the weights that it starts from: what was left out, what starts anew
 
@@ -41,95 +49,161 @@ class PlannedRun:
 
     @property
     def cell(self) -> Json:
-        """Where a study's runs have their cell."""
-        _, said = parse_name(Spec.parse(self.config.net).name)
-        gate = self.config.gate or said.gate
-        return {"gate": gate, "depth": said.depth, "learning_rate": self.config.learning_rate, "seed": self.config.seed}
+        """Its place among other gates, depths, rates and seeds."""
+        config = self.config
+        return {"gate": config.gate, "depth": config.depth, "learning_rate": config.learning_rate, "seed": config.seed}
 
 
-def plan_run(config: TrainConfig, *, bfloat16: bool = False) -> PlannedRun:
+def plan_run(config: RunConfig, *, bfloat16: bool = False, data: Data | None = None) -> PlannedRun:
     """Check a config, load its data, build its net.
 
     Args:
         config: what to train.
         bfloat16: whether its products run in bfloat16, which its name tells.
+        data: those that the config names, where they are at hand.
 
     Raises:
         ValueError: with all problems, a line each.
         OSError: if data cannot be reached.
     """
     config = checked(config)
-    data = load(config.data, validation=config.validation, split_seed=config.split_seed, image_size=config.image_size)
-    recipe = config.recipe
-    if recipe.batch_size > len(data.train):
-        raise ValueError(
-            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
-            "give at most that."
-        )
-    recipe.total_steps(len(data.train))  # says so if they are too many
-    for augmentation in make_augmentations(recipe.augment):
-        augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
-    check_width(lambda width: _build(replace(config, width=width), data), width=config.width, depth=_depth(config))
-    net = _build(config, data)
+    data = data or load_data(config)
+    config, task = with_data(config, data)
+    nets = factory(config.net)
+    net = checked_net(config, nets, data, task)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
-    return PlannedRun(config, data, net, _identity(config, data, bfloat16), notes)
+    named = definitions_of(nets, config, config.gate or OWN)
+    return PlannedRun(config, data, task, nets, net, identity(config, data, named, bfloat16=bfloat16), notes)
 
 
-def checked(config: TrainConfig) -> TrainConfig:
+def checked(config: RunConfig) -> RunConfig:
     """The config in canonical form, so that two ways to write one training find each other's run.
+
+    A net's name becomes its family, gate and depth.
 
     Raises:
         ValueError: with all problems, a line each.
     """
-    config = TrainConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
+    config = RunConfig.from_dict(config.to_dict())  # fields of the right type: 1 and 1.0 are one learning rate
     problems = config.problems()
-    recipe, net, gate = config.recipe, config.net, config.gate
+    changes: dict[str, Any] = {}
     try:
-        spec = Spec.parse(net)
-        family, said = parse_name(spec.name)
-        net = str(check_settings(spec, family.make, "net"))
-        gate = canonical_gate(gate or said.gate)
+        nets, gate, depth = _net_of(config.net, config.gate, config.depth)
+        changes = {"net": nets.spec, "gate": gate, "depth": depth}
     except ValueError as error:
         problems.append(str(error))
-    try:
-        check_kind(recipe.preprocess)
-        recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
-    except ValueError as error:
-        problems.append(str(error))
+    changes |= checked_task_and_recipe(config.task, config.recipe, problems)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
-    return replace(config, net=net, gate=gate, recipe=recipe)
+    return replace(config, **changes)
 
 
-def _depth(config: TrainConfig) -> int:
-    return parse_name(Spec.parse(config.net).name)[1].depth
+def checked_task_and_recipe(task: str | None, recipe: Recipe, problems: list[str]) -> dict[str, Any]:
+    """The two in canonical form, as fields of a config; what is wrong with them is added to the problems."""
+    try:
+        recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
+        task = None if task is None else canonical_task(task)
+    except ValueError as error:
+        problems.append(str(error))
+    return {"task": task, "recipe": recipe}
 
 
-def _build(config: TrainConfig, data: Data) -> SkipNet:
-    """The net with its initial weights, which the seed decides; the global generator is left as it was."""
-    spec = Spec.parse(config.net)
-    family, _ = parse_name(spec.name)
-    settings: dict[str, Any] = {**family.data_settings(data.shape, data.num_classes), **dict(spec.settings)}
-    if config.width is not None:
-        settings["width"] = config.width
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return build(spec.name, gate=config.gate, **settings)
+def _net_of(net: str, gate: str | None, depth: int | None) -> tuple[NetFactory, str, int]:
+    """What makes a net, with its gate and depth, from its name or from a family's or a function's.
+
+    Raises:
+        ValueError: if something is missing, unknown, or said twice and differently.
+    """
+    spec = None if is_function_name(net) else Spec.parse(net)
+    if spec is not None and spec.name not in FAMILIES:
+        family, said = parse_name(spec.name)
+        given = {
+            **({} if gate is None else {"gate": Spec.parse(gate).name}),
+            **({} if depth is None else {"depth": depth}),
+        }
+        for key, told in (("gate", said.gate), ("depth", said.depth)):
+            if given.get(key, told) != told:
+                raise ValueError(
+                    f"net {net!r} has the {key} {told!r}, but {key}={given[key]!r} was given: let them agree."
+                )
+        settings = {**said.settings, **dict(spec.settings)}
+        nets = FamilyFactory(str(Spec(family.name, tuple(sorted(settings.items())))))
+        return nets, canonical_gate(gate or said.gate), said.depth
+    found = factory(net)
+    needs = {"depth": (depth, found.takes_depth), "gate": (gate, found.takes_gate)}
+    missing = [f"a {name}" for name, (given, takes) in needs.items() if takes and given is None]
+    if missing:
+        raise ValueError(f"net {net!r} is not one net but makes them: give {' and '.join(missing)} as well.")
+    surplus = [f"no {name}" for name, (given, takes) in needs.items() if not takes and given not in (None, 0, OWN)]
+    if surplus:
+        raise ValueError(f"net {net!r} takes {' and '.join(surplus)}: leave that away.")
+    found.check_depth(depth or 0)
+    return found, canonical_gate(gate or OWN) if found.takes_gate else OWN, depth or 0
 
 
-def _identity(config: TrainConfig, data: Data, bfloat16: bool) -> Json:
-    spec = Spec.parse(config.net)
-    family, said = parse_name(spec.name)
-    gate = config.gate or said.gate
-    settings = {**said.settings, **dict(spec.settings)}
-    return identity(
-        data,
-        {"name": config.net, "gate": gate, "width": config.width},
-        config.recipe,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-        named=definitions(family.body, settings, gate, config.recipe.augment),
-        image_size=config.image_size,
-        weights=config.weights,
-        bfloat16=bfloat16,
-    )
+def load_data(config: Any) -> Data:
+    """The data that a config names."""
+    return load(config.data, validation=config.validation, split_seed=config.split_seed, image_size=config.image_size)
+
+
+def with_data(config: C, data: Data) -> tuple[C, Task]:
+    """The config of a run or of a study in canonical form for its data, and the task, fitted to them.
+
+    What is usual for such data is not said: a setting that changes nothing changes no name.
+
+    Raises:
+        ValueError: if they do not go together.
+    """
+    recipe, task = config.recipe, config.task
+    if recipe.batch_size > len(data.train):
+        raise ValueError(
+            f"batch_size {recipe.batch_size} is more than the {len(data.train)} training {data.samples} of "
+            f"{data.name}: give at most that."
+        )
+    recipe.total_steps(len(data.train))  # says so if they are too many
+    data.check(preprocess=recipe.preprocess, augment=recipe.augment)
+    made = make_task(task or data.task).fit(data.targets(data.train))
+    preprocess = AUTO if recipe.preprocess == data.preprocess else recipe.preprocess
+    return replace(
+        config, recipe=replace(recipe, preprocess=preprocess), task=None if task == data.task else task
+    ), made
+
+
+def specification(data: Data, task: Task) -> Specification:
+    """What nets are built for: inputs as the data have them, outputs as the task asks."""
+    about = data.spec
+    return about if about.outputs is not None else replace(about, outputs=task.outputs(data.targets(data.train)))
+
+
+def build_net(config: RunConfig, nets: NetFactory, about: Specification) -> nn.Module:
+    """The net of a config in canonical form, with its initial weights.
+
+    Raises:
+        ValueError: if there cannot be such a net.
+    """
+    assert config.gate is not None
+    assert config.depth is not None
+    return nets.build(about, gate=config.gate, depth=config.depth, width=config.width, seed=config.seed)
+
+
+def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> nn.Module:
+    """The same, before anything is trained: a net that fits the machine's memory, the data and the task.
+
+    Raises:
+        ValueError: as `build_net`; and if it does not.
+    """
+    about = specification(data, task)
+
+    def build(width: int | None) -> nn.Module:
+        return build_net(replace(config, width=width), nets, about)
+
+    check_width(build, width=config.width, depth=config.depth or 0)
+    net = build(config.width)
+    if is_function_name(nets.spec):
+        check_net(nets.spec, net, lambda: build(config.width), data, task)
+    return net
+
+
+def definitions_of(nets: NetFactory, config: Any, gate: str) -> list[Definition]:
+    """All that the trainings of a config, a run's or a study's, name: what may be a user's own."""
+    return definitions(nets, gate, config.recipe.augment, config.task)

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import torch
 
-from skipway.nets.weights import weights_bytes
+from skipway.nets.weights import load_net, weights_bytes
+from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, clear_sides, refuse_links, write_sealed
 from skipway.rundir.integrity import read_run
 from skipway.rundir.layout import CHECKPOINT, FORMAT, LOCK, RUN, WEIGHTS, Json
 from skipway.rundir.locks import BusyError, locked
 from skipway.rundir.records import FINISHED
-from skipway.rundir.run import Run, RunContent, write_metrics, write_run
+from skipway.rundir.run import Run, RunContent, copy_run, write_metrics, write_run
 from skipway.runs.advice import what_would_fit
 from skipway.runs.computed import computed
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.runs.failure import told
 from skipway.runs.fit import Fit, Resources, describe, scores_on, status, train_nets
 from skipway.runs.plan import PlannedRun, plan_run
@@ -38,7 +39,7 @@ MEMORY, PRECISION = ("store", "recompute"), ("float32", "bfloat16")
 
 
 def run_training(
-    config: TrainConfig,
+    config: RunConfig,
     out: str | os.PathLike[str] | None = None,
     *,
     resources: Resources | None = None,
@@ -80,6 +81,10 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
     if _is_finished(before):
         checkpoints.clear()
         return
+    if not before and resources.world.size == 1 and (found := finished_elsewhere(planned.id, folder)):
+        copy_run(found, folder)
+        _score_on_test(Run(folder), planned, resources)
+        return
     resources = _as_before(replace(resources, checkpoints=checkpoints), before)
     threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(resources))))
     record = _Record(folder, planned, resources, threads, command, before.get("started"))
@@ -88,7 +93,7 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
         with machine(threads), stopping_tidily():
             fit = _fit(planned, resources, [record, *hooks])
             tested = scores_on(
-                Single(planned.net.to(resources.device)), planned.data.test, fit.preprocess, resources, "test"
+                Single(planned.net.to(resources.device)), planned.data.test, fit.pipeline, fit.task, resources, "test"
             )
     except (Stopped, KeyboardInterrupt):
         record.write("interrupted")
@@ -97,6 +102,15 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
         record.write("failed", told(error))
         raise
     record.finish(fit, tested[0])
+
+
+def _score_on_test(run: Run, planned: PlannedRun, resources: Resources) -> None:
+    """Add the test scores of a run that a study finished: it reads the test split for its chosen runs alone."""
+    if "test_loss" in run.info()["metrics"]:
+        return
+    saved = load_net(run.checked(WEIGHTS), lambda: planned.net)
+    net, pipeline = Single(saved.net.to(resources.device)), planned.data.restored(saved.preprocess)
+    run.update_metrics(scores_on(net, planned.data.test, pipeline, planned.task, resources, "test")[0])
 
 
 def make_resources(
@@ -137,7 +151,7 @@ def make_resources(
     )
 
 
-def resume_config(folder: Path) -> TrainConfig:
+def resume_config(folder: Path) -> RunConfig:
     """The config of a run that was begun in a folder.
 
     Raises:
@@ -148,7 +162,7 @@ def resume_config(folder: Path) -> TrainConfig:
     info = read_run(Run(folder))
     if "net" not in info["config"]:
         raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
-    return TrainConfig.from_dict(info["config"])
+    return RunConfig.from_dict(info["config"])
 
 
 def resume_precision(folder: Path) -> str:
@@ -160,7 +174,7 @@ def _fit(planned: PlannedRun, resources: Resources, hooks: Sequence[Hook]) -> Fi
     recipe, config = planned.config.recipe, planned.config
     try:
         return train_nets(
-            *([planned.net], planned.data, recipe),
+            *([planned.net], planned.data, planned.task, recipe),
             seeds=[config.seed],
             rates=[config.learning_rate],
             resources=resources,
@@ -170,7 +184,7 @@ def _fit(planned: PlannedRun, resources: Resources, hooks: Sequence[Hook]) -> Fi
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         share = recipe.batch_size // resources.world.size
-        raise MemoryError(what_would_fit(planned.net, planned.data.shape, share, resources)) from error
+        raise MemoryError(what_would_fit(planned.net, planned.data.spec.shape, share, resources)) from error
 
 
 @contextmanager
@@ -236,10 +250,15 @@ class _Record(Hook):
     ) -> None:
         self._folder, self._plan, self._resources, self._rows = folder, planned, resources, list[Row]()
         self._writes = resources.world.rank == 0
+        config = planned.config
+        self._architecture = planned.nets.architecture(
+            planned.net, gate=config.gate or "", depth=config.depth or 0, width=config.width
+        )
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
-            "net": describe(planned.net, planned.data.shape),
+            "net": describe(planned.net, self._architecture, planned.data.spec.shape),
+            "task": planned.task.describe(),
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(resources.device),
@@ -276,7 +295,7 @@ class _Record(Hook):
             accumulate=resources.accumulate,
         )
         about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
-        weights = weights_bytes(fit.nets[0], fit.preprocess.to_dict(), self._plan.data.classes)
+        weights = weights_bytes(fit.nets[0], fit.pipeline.to_dict(), self._plan.data.spec.classes, self._architecture)
         write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
         assert self._resources.checkpoints is not None
         self._resources.checkpoints.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from skipway.runs.config import TrainConfig
+from skipway.runs.config import RunConfig
 from skipway.settings.registry import UnknownNameError
 from skipway.training.loop import Hook, Row
 from skipway.training.replicas import Replicas
@@ -13,7 +13,7 @@ from skipway.training.replicas import Replicas
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
-def tracker(name: str, config: TrainConfig) -> Hook:
+def tracker(name: str, config: RunConfig) -> Hook:
     """A hook that tells a training's rows to a tracker; TensorBoard's files go to ``tracking/``.
 
     Raises:
@@ -27,7 +27,7 @@ def tracker(name: str, config: TrainConfig) -> Hook:
 
 
 class _Tracker(Hook):
-    def __init__(self, name: str, config: TrainConfig) -> None:
+    def __init__(self, name: str, config: RunConfig) -> None:
         from accelerate import Accelerator
 
         self._accelerator = Accelerator(log_with=name, project_dir="tracking")

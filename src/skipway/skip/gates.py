@@ -192,7 +192,7 @@ class FixupGate(Gate, name="fixup"):
         if placement.body_layers < 2:
             raise ValueError(
                 f"fixup needs bodies of two layers or more, since it starts the last one at 0 and scales the others; "
-                f"this body has {placement.body_layers}. Dense nets take layers=2: --body dense:layers=2."
+                f"this body has {placement.body_layers}. Dense nets take layers=2: --net dense:layers=2."
             )
         if placement.ends_in_relu:
             raise ValueError(

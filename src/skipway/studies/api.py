@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from torch import Tensor, nn
+
+from skipway.nets.factory import use
 from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.runner import run_study
+from skipway.tasks.make import use_loss
 from skipway.training.recipe import RECIPES, Recipe
 
 _DEFAULT = StudyConfig()
@@ -22,7 +26,8 @@ T = TypeVar("T")
 def study(
     data: str | os.PathLike[str] = _DEFAULT.data,
     *,
-    body: str = _DEFAULT.body,
+    net: str | Callable[..., nn.Module] = _DEFAULT.net,
+    task: str | Callable[..., Tensor] | None = None,
     gates: str | Iterable[str] = _DEFAULT.gates,
     depths: int | Iterable[int] | None = None,
     learning_rates: float | Iterable[float] | None = None,
@@ -41,14 +46,17 @@ def study(
 
     Args:
         data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
-        body: the family of nets, with settings if need be: "dense", "dense:activation=tanh", "cifar:order=pre".
+        net: the family of nets, with settings if need be ("dense", "cifar:order=pre"), or a function of your own that
+            makes them: it may take depth, gate, skip, width, seed and specification (`skipway.nets.factory`).
+        task: "classification", "regression", "next-token", or a loss of your own: a function of outputs and targets
+            that gives one number a sample; None is what such data are usually for.
         gates: gate rules, with settings if need be: "highway", "highway:bias=-4".
-        depths: as the body's family counts them; None is the family's own choice.
+        depths: as the nets' family counts them; None is its own choice.
         learning_rates: those to try; None is the recipe's.
         seeds: each decides initial weights, the order of the data, and every other random draw of a run.
         width: units of a dense layer, channels of the first stage; None is the family's own choice.
-        recipe: a `Recipe`, or the name of one; None is that of the body's papers.
-        out: the study's directory; None is ``studies/<data>-<body>``.
+        recipe: a `Recipe`, or the name of one; None is that of the nets' papers.
+        out: the study's directory; None is ``studies/<data>-<net>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
@@ -62,13 +70,15 @@ def study(
         BusyError: if another process is running this study; the message says which one.
         StudyFailedError: if a training ended by an exception, after all others are done; it holds the study.
     """
-    default = default_config(body)
+    named = net if isinstance(net, str) else use(net)
+    default = default_config(named)
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
     if learning_rates is not None:
         chosen = replace(chosen, learning_rates=_several(learning_rates))
     config = StudyConfig(
         data=os.fspath(data),
-        body=body,
+        net=named,
+        task=task if task is None or isinstance(task, str) else use_loss(task),
         gates=_several(gates),
         depths=default.depths if depths is None else _several(depths),
         seeds=_several(seeds),

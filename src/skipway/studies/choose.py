@@ -13,22 +13,31 @@ from statistics import fmean
 
 import torch
 
-from skipway.data.images.preprocess import Preprocess
-from skipway.data.splits import Data
 from skipway.nets.weights import load_net
 from skipway.rundir.layout import WEIGHTS, Json
 from skipway.rundir.run import Run
 from skipway.rundir.study import Study
-from skipway.studies.grid import Cell
+from skipway.runs.fit import named_scores
+from skipway.studies.grid import Cell, Plan
+from skipway.tasks.task import Metric
 from skipway.training.evaluate import evaluate
 from skipway.training.execution import choose_execution, prepare
 from skipway.training.replicas import Single
 
-_BY = {"training": ("train_loss",), "validation": ("validation_error", "validation_loss")}
-"""What a question's rate is chosen by; of equals the next measure decides, then the lower rate."""
+
+def _measures(metric: Metric | None) -> dict[str, tuple[tuple[str, int], ...]]:
+    """What a question's rate is chosen by, and whether low (1) or high (-1) is better.
+
+    Of equals the next measure decides, then the lower rate.
+    """
+    by_loss = ("validation_loss", 1)
+    if metric is None:
+        return {"training": (("train_loss", 1),), "validation": (by_loss,)}
+    by_metric = (f"validation_{metric.name}", 1 if metric.better == "lower" else -1)
+    return {"training": (("train_loss", 1),), "validation": (by_metric, by_loss)}
 
 
-def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
+def choose(study: Study, ids: Mapping[Cell, str], metric: Metric | None) -> list[Json]:
     """For every gate and depth whose cells are all finished: the rates that train and that generalise best.
 
     A learning rate with a diverged seed is out; where all are, none is chosen.
@@ -44,7 +53,7 @@ def choose(study: Study, ids: Mapping[Cell, str]) -> list[Json]:
         rates = {rate: [infos[cell] for cell in cells if cell.learning_rate == rate] for rate in _rates(cells)}
         whole = {rate: own for rate, own in rates.items() if all(info["status"] == "done" for info in own)}
         if whole:
-            best = {question: _best(whole, measures) for question, measures in _BY.items()}
+            best = {question: _best(whole, measures) for question, measures in _measures(metric).items()}
             chosen.append({"gate": gate, "depth": depth, "learning_rate": best})
     return chosen
 
@@ -53,7 +62,7 @@ def score_on_test(
     study: Study,
     ids: Mapping[Cell, str],
     chosen: Sequence[Json],
-    data: Data,
+    plan: Plan,
     progress: Callable[[int, int], None] = lambda done, wanted: None,
     device: str = "cpu",
 ) -> None:
@@ -62,11 +71,15 @@ def score_on_test(
     `progress` is told how many of how many runs are scored. The device is the study's, where this machine has it.
     """
     rates = {(row["gate"], row["depth"], row["learning_rate"]["validation"]) for row in chosen}
-    wanted = [study.run(own) for cell, own in ids.items() if (cell.gate, cell.depth, cell.learning_rate) in rates]
-    fresh = [run for run in wanted if "test_loss" not in run.info()["metrics"]]
-    for done, run in enumerate(fresh):
+    wanted = {cell: study.run(own) for cell, own in ids.items()}
+    fresh = [
+        (cell, run)
+        for cell, run in wanted.items()
+        if (cell.gate, cell.depth, cell.learning_rate) in rates and "test_loss" not in run.info()["metrics"]
+    ]
+    for done, (cell, run) in enumerate(fresh):
         progress(done, len(fresh))
-        run.update_metrics(_test_scores(run, data, _here(device)))
+        run.update_metrics(_test_scores(run, cell, plan, _here(device)))
 
 
 def _here(device: str) -> str:
@@ -74,21 +87,25 @@ def _here(device: str) -> str:
     return "cpu" if device.startswith("cuda") and not torch.cuda.is_available() else device
 
 
-def _test_scores(run: Run, data: Data, device: str) -> Json:
-    saved = load_net(run.checked(WEIGHTS))
-    prepare(saved.net.to(device), choose_execution(saved.net, data.shape, images=len(data.test)))
-    scores = evaluate(Single(saved.net), data.test, Preprocess.from_dict(saved.preprocess), device=device)
-    return {"test_loss": float(scores.loss[0]), "test_error": float(scores.error[0])}
+def _test_scores(run: Run, cell: Cell, plan: Plan, device: str) -> Json:
+    data, task = plan.data, plan.task
+    saved = load_net(run.checked(WEIGHTS), lambda: plan.build(cell))
+    execution = choose_execution(saved.net, data.spec.shape, images=len(data.test))
+    prepare(saved.net.to(device), execution)
+    scores = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), task, device=device)
+    return named_scores(scores, task, "test")[0]
 
 
 def _rates(cells: Iterable[Cell]) -> list[float]:
     return sorted({cell.learning_rate for cell in cells})
 
 
-def _best(rates: Mapping[float, Sequence[Json]], measures: Sequence[str]) -> float:
-    """The rate with the lowest means; a measure that a study lacks decides nothing."""
+def _best(rates: Mapping[float, Sequence[Json]], measures: Sequence[tuple[str, int]]) -> float:
+    """The rate with the best means; a measure that a study lacks decides nothing."""
 
     def means(rate: float) -> tuple[float, ...]:
-        return tuple(fmean(info["metrics"].get(name, math.inf) for info in rates[rate]) for name in measures)
+        return tuple(
+            sign * fmean(info["metrics"].get(name, math.inf) for info in rates[rate]) for name, sign in measures
+        )
 
     return min(rates, key=lambda rate: (*means(rate), rate))

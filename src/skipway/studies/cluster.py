@@ -1,4 +1,4 @@
-"""A Ray cluster as the executor of a study: a task a stack, on whichever machine has room; its content comes back.
+"""A Ray cluster as the executor of a study: a job a stack, on whichever machine has room; its content comes back.
 
 No folder is shared: the process that asked commits what comes back. Data is named by the config, and each machine loads
 it for itself.
@@ -19,12 +19,12 @@ from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.runs.failure import told
 from skipway.studies.executor import Reports
-from skipway.studies.worker import Task, commit, compute
+from skipway.studies.worker import Job, commit, compute
 from skipway.training.machine import keep_memory
 
 _POLL_SECONDS = 0.25
 _REACH_SECONDS = 10
-_RETRIES = 3  # of a task whose machine or worker is lost
+_RETRIES = 3  # of a job whose machine or worker is lost
 
 
 class Cluster:
@@ -49,18 +49,18 @@ class Cluster:
         return asked
 
     def places(self, device: str) -> int:
-        """How many tasks of one core, or of one GPU, it has room for at a time."""
+        """How many jobs of one core, or of one GPU, it has room for at a time."""
         resources = self._ray.cluster_resources()
         return max(1, int(resources.get("CPU" if device == "cpu" else "GPU", 1)))
 
-    def run(self, tasks: Sequence[Task], study: Study, reports: Reports) -> None:
-        """Train all tasks; those of a machine that is lost are tried again on another. See `Executor`."""
+    def run(self, jobs: Sequence[Job], study: Study, reports: Reports) -> None:
+        """Train all jobs; those of a machine that is lost are tried again on another. See `Executor`."""
         remote = self._ray.remote(_compute)
         pending = {
             remote.options(
-                num_cpus=task.threads, num_gpus=int(task.device != "cpu"), max_retries=_RETRIES, name=task.stack.name
-            ).remote(task): task
-            for task in tasks
+                num_cpus=job.threads, num_gpus=int(job.device != "cpu"), max_retries=_RETRIES, name=job.stack.name
+            ).remote(job): job
+            for job in jobs
         }
         try:
             while pending:
@@ -73,17 +73,17 @@ class Cluster:
                 self._ray.cancel(reference, force=True)
             raise
 
-    def _settle(self, reference: Any, task: Task, study: Study, reports: Reports) -> None:
+    def _settle(self, reference: Any, job: Job, study: Study, reports: Reports) -> None:
         try:
             contents: list[RunContent] | str = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            reports.failed(task, f"lost, and not to be had in {_RETRIES} more attempts: {error}")
+            reports.failed(job, f"lost, and not to be had in {_RETRIES} more attempts: {error}")
         else:
             if isinstance(contents, str):
-                reports.failed(task, contents)
+                reports.failed(job, contents)
                 return
-            commit(study, task.stack.name, contents)
-            reports.done(task)
+            commit(study, job.stack.name, contents)
+            reports.done(job)
 
 
 @contextmanager
@@ -125,10 +125,10 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
 
 
-def _compute(task: Task) -> list[RunContent] | str:
-    """A task's runs, or why it failed: exceptions stay where they are raised, as in `skipway.studies.worker`."""
+def _compute(job: Job) -> list[RunContent] | str:
+    """A job's runs, or why it failed: exceptions stay where they are raised, as in `skipway.studies.worker`."""
     keep_memory()
     try:
-        return compute(task)
+        return compute(job)
     except (Exception, SystemExit) as error:
         return told(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from skipway.rundir.layout import Json
+from skipway.runs.config import RunConfig
 from skipway.settings.fields import read_fields
 from skipway.settings.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
 from skipway.training.recipe import Recipe
@@ -18,12 +19,15 @@ class StudyConfig:
 
     data: str = "digits"
     """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder in the Hub's layout."""
-    body: str = "dense"
-    """The family of nets, with settings if need be: dense, dense:activation=tanh."""
+    net: str = "dense"
+    """The family of nets, with settings if need be (dense, dense:activation=tanh), or a function of your own that makes
+    them: package.module:function."""
+    task: str | None = None
+    """How nets are judged: classification, regression, next-token; None is what such data are usually for."""
     gates: tuple[str, ...] = ("plain", "residual", "highway")
     """Gate rules, with settings if need be: highway, highway:bias=-4. `skipway gates` lists them."""
     depths: tuple[int, ...] = (5, 10, 20, 50, 100)
-    """As the body's family counts them. `skipway nets` says how."""
+    """As the family counts them. `skipway nets` says how."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each decides initial weights, the order of the data, and every other random draw of a run."""
     width: int | None = None
@@ -60,7 +64,7 @@ class StudyConfig:
         found += WIDTH.problems("width", self.width)
         found += PIXELS.problems("image_size", self.image_size)
         found += SEED.problems("split_seed", self.split_seed)
-        found += DEPTH.problems("depth", max(self.depths, default=None))  # the body knows the least
+        found += DEPTH.problems("depth", max(self.depths, default=None))  # the family knows the least
         for end in (min, max):
             found += SEED.problems("seed", end(self.seeds, default=None))
         if not 0 < self.validation < 1:
@@ -79,12 +83,22 @@ class StudyConfig:
             ValueError: if a field is unknown or of the wrong type; the message names it.
         """
         content = dict(content)
+        if "body" in content:  # as it was called before
+            content["net"] = content.pop("body")
+        if {"gate", "depth", "seed"} <= content.keys():  # a run's config: the study of its one cell
+            content |= {f"{name}s": (content.pop(name),) for name in ("gate", "depth", "seed")}
+            if content.pop("weights", None) is not None:
+                raise ValueError("a study starts from fresh weights, and this config is of a run that does not.")
         recipe = content.pop("recipe", {})
         if not isinstance(recipe, Mapping):
             raise ValueError(f"config field 'recipe' must hold fields of a recipe; it is {recipe!r}.")
         return cls(**read_fields(cls, content), recipe=Recipe(**read_fields(Recipe, recipe)))
 
-    def narrowed(self, *, gate: str, depth: int, learning_rate: float, seed: int) -> StudyConfig:
-        """The study of one cell alone."""
+    def run(self, *, gate: str, depth: int, learning_rate: float, seed: int) -> RunConfig:
+        """One of its trainings."""
+        shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name in _SHARED}
         recipe = replace(self.recipe, learning_rates=(learning_rate,))
-        return replace(self, gates=(gate,), depths=(depth,), seeds=(seed,), recipe=recipe)
+        return RunConfig(**{**shared, "recipe": recipe}, gate=gate, depth=depth, seed=seed)
+
+
+_SHARED = {f.name for f in fields(StudyConfig)} & {f.name for f in fields(RunConfig)}

@@ -1,17 +1,17 @@
-"""What a study asks for that is told its body and nothing else: the recipe and the depths of that body's papers."""
+"""What a study asks for that is told its nets and nothing else: the recipe and the depths of those nets' papers."""
 
 from __future__ import annotations
 
-from skipway.nets.registry import FAMILIES, check_body
+from skipway.nets.factory import factory
 from skipway.studies.config import StudyConfig
 from skipway.training.recipe import RECIPES
 
 
-def default_config(body: str) -> StudyConfig:
-    """The study of a body with its family's own depths and recipe.
+def default_config(net: str) -> StudyConfig:
+    """The study of a family, or of a function's nets, with their own depths and recipe.
 
     Raises:
-        ValueError: if there is no such body or setting.
+        ValueError: if there is no such family, setting or function.
     """
-    family = FAMILIES[check_body(body).name]
-    return StudyConfig(body=body, depths=family.study_depths, recipe=RECIPES[family.recipe])
+    nets = factory(net)
+    return StudyConfig(net=net, depths=nets.depths, recipe=RECIPES[nets.recipe])

@@ -5,27 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import pairwise, product
+from typing import Any
 
 import torch
+from torch import nn
 
 from skipway.anatomy.skips import find_skips
-from skipway.data.images.augment import canonical as canonical_augmentation
-from skipway.data.images.preprocess import check_kind
-from skipway.data.splits import Data
-from skipway.nets.registry import build_body, check_body, check_depth
-from skipway.nets.stack import SkipNet
+from skipway.data.dataset import Data
+from skipway.nets.factory import OWN, NetFactory, factory
 from skipway.rundir.layout import Json, run_id
-from skipway.runs.advice import check_width
-from skipway.runs.definitions import Definition, definitions
-from skipway.runs.identity import identity as identity_of_training
+from skipway.runs.definitions import Definition
+from skipway.runs.identity import identity
+from skipway.runs.plan import (
+    build_net,
+    checked_net,
+    checked_task_and_recipe,
+    definitions_of,
+    specification,
+    with_data,
+)
 from skipway.settings.limits import TRAININGS
-from skipway.settings.registry import Spec
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.skip.placement import Placement
 from skipway.studies.config import StudyConfig
+from skipway.tasks.task import Task
 from skipway.training.replicas import stack_size, why_not_stackable
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -71,33 +78,37 @@ def checked(config: StudyConfig) -> StudyConfig:
     problems = config.problems()
     if config.trainings > TRAININGS.most:  # too many to look at each
         raise ValueError("\n".join(problems))
-    gates: list[str] = []
-    for gate in config.gates:
-        try:
-            gates.append(canonical_gate(gate))
-        except ValueError as error:
-            problems.append(str(error))
-    body = config.body
+    changes: dict[str, Any] = {}
     try:
-        body = str(check_body(config.body))
+        nets = factory(config.net)
+        changes["net"] = nets.spec
+        gates = _gates(config.gates, problems) if nets.takes_gate else (OWN,)
+        changes["gates"] = gates
         for depth in config.depths:
             try:
-                check_depth(body, depth)
+                nets.check_depth(depth)
             except ValueError as error:
                 problems.append(str(error))
     except ValueError as error:
         problems.append(str(error))
-    if len(set(gates)) != len(gates):
-        problems.append(f"gates must differ from each other; they are {' '.join(gates)}.")
-    recipe = config.recipe
-    try:
-        check_kind(recipe.preprocess)
-        recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
-    except ValueError as error:
-        problems.append(str(error))
+        _gates(config.gates, problems)
+    changes |= checked_task_and_recipe(config.task, config.recipe, problems)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
-    return replace(config, gates=tuple(gates), body=body, recipe=recipe)
+    return replace(config, **changes)
+
+
+def _gates(specs: Sequence[str], problems: list[str]) -> tuple[str, ...]:
+    """Gates in canonical form; what is wrong with them is added to the problems."""
+    gates: list[str] = []
+    for gate in specs:
+        try:
+            gates.append(canonical_gate(gate))
+        except ValueError as error:
+            problems.append(str(error))
+    if len(set(gates)) != len(gates):
+        problems.append(f"gates must differ from each other; they are {' '.join(gates)}.")
+    return tuple(gates)
 
 
 def cells_of(config: StudyConfig) -> list[Cell]:
@@ -108,60 +119,72 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     ]
 
 
-def identity(cell: Cell, config: StudyConfig, data: Data) -> Json:
-    """All that decides a cell's numbers; device and number of workers are not in it."""
-    return identity_of_training(
-        data,
-        {"body": config.body, "gate": cell.gate, "depth": cell.depth, "width": config.width},
-        config.recipe,
-        learning_rate=cell.learning_rate,
-        seed=cell.seed,
-        named=definitions_of(config, cell.gate),
-        image_size=config.image_size,
-    )
+@dataclass(frozen=True)
+class Plan:
+    """What a study is about: its config in canonical form, its data, its task, and what makes its nets."""
+
+    config: StudyConfig
+    data: Data
+    task: Task
+    nets: NetFactory
+
+    @classmethod
+    def of(cls, config: StudyConfig, data: Data) -> Plan:
+        """That of a checked config.
+
+        Raises:
+            ValueError: if config and data do not go together.
+        """
+        config, task = with_data(config, data)
+        return cls(config, data, task, factory(config.net))
+
+    def definitions(self, gate: str) -> list[Definition]:
+        """All that the trainings of one of its gates name: what may be a user's own."""
+        return definitions_of(self.nets, self.config, gate)
+
+    def identity(self, cell: Cell) -> Json:
+        """All that decides a cell's numbers; device and number of workers are not in it."""
+        return identity(self.config.run(**cell.to_dict()), self.data, self.definitions(cell.gate))
+
+    def build(self, cell: Cell) -> nn.Module:
+        """A cell's net with its initial weights, which its seed decides.
+
+        Raises:
+            ValueError: if the gate cannot stand in such a net.
+        """
+        return build_net(self.config.run(**cell.to_dict()), self.nets, specification(self.data, self.task))
 
 
-def definitions_of(config: StudyConfig, gate: str) -> list[Definition]:
-    """All that the trainings of one of its gates name: what may be a user's own."""
-    body = Spec.parse(config.body)
-    return definitions(body.name, dict(body.settings), gate, config.recipe.augment)
-
-
-def build_cell(cell: Cell, config: StudyConfig, data: Data) -> SkipNet:
-    """A cell's net with its initial weights, which its seed decides; torch's global generator is left as it was.
-
-    Raises:
-        ValueError: if the gate cannot stand in this body.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(cell.seed)
-        return build_body(
-            config.body,
-            gate=cell.gate,
-            depth=cell.depth,
-            shape=data.shape,
-            classes=data.num_classes,
-            width=config.width,
-        )
-
-
-def _of_width(cell: Cell, config: StudyConfig, data: Data, width: int) -> SkipNet:
-    return build_cell(cell, replace(config, width=width), data)
-
-
-def stacks_of(config: StudyConfig, data: Data, device: torch.device) -> Iterator[CellStack]:
+def stacks_of(plan: Plan, device: torch.device) -> Iterator[CellStack]:
     """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
-    steps = config.recipe.total_steps(len(data.train))
+    config = plan.config
+    steps = config.recipe.total_steps(len(plan.data.train))
     cells = cells_of(config)
+    shapes: dict[str, dict[Shapes, int]] = {gate: {} for gate in config.gates}
     for gate, depth in product(config.gates, config.depths):
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
-        check_width(partial(_of_width, group[0], config, data), width=config.width, depth=depth)
-        net = build_cell(group[0], config, data)
+        net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
+        _check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
         size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
         parameters = sum(p.numel() for p in net.parameters())
         for part in _parts(group, size):
-            ids = tuple(run_id(identity(cell, config, data)) for cell in part)
+            ids = tuple(run_id(plan.identity(cell)) for cell in part)
             yield CellStack(tuple(part), ids, cost=float(steps * parameters * len(part)))
+
+
+def _check_depth_counts(spec: str, depth: int, net: nn.Module, met: dict[Shapes, int]) -> None:
+    """Nets of two depths differ; those that were met are noted by the shapes of their weights.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    own = tuple((name, tuple(p.shape)) for name, p in net.named_parameters())
+    if own in met:
+        raise ValueError(
+            f"net {spec}: its nets of depth {met[own]} and {depth} have the same parameters. What makes them must heed "
+            "`depth`: a study is of nets that differ in depth."
+        )
+    met[own] = depth
 
 
 def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
@@ -171,6 +194,6 @@ def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:
     return (cells[start:end] for start, end in pairwise(bounds))
 
 
-def _block_output_bytes(net: SkipNet, batch_size: int) -> int:
+def _block_output_bytes(net: nn.Module, batch_size: int) -> int:
     bodies = (handle.body for handle in find_skips(net))
     return 4 * batch_size * sum(Placement.of(body).out_features or 0 for body in bodies if body is not None)

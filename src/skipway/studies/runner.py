@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from skipway.data.images.augment import make_augmentations
-from skipway.data.splits import Data
+from skipway.data.dataset import Data
+from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, read_json, refuse_links
 from skipway.rundir.integrity import read_run, read_study
 from skipway.rundir.layout import FORMAT, STUDY, Json
@@ -27,8 +27,9 @@ from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
 from skipway.studies.executor import Executor, LocalExecutor, Reports
-from skipway.studies.grid import Cell, CellStack, checked, definitions_of, identity, stacks_of
-from skipway.studies.worker import Task, study_data
+from skipway.studies.grid import Cell, CellStack, Plan, checked, stacks_of
+from skipway.studies.worker import Job, study_data
+from skipway.tasks.task import Task
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.machine import cores, environment, usable_device
@@ -42,6 +43,9 @@ class StudyObserver:
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
         """Everything is checked and planned; nothing is trained yet."""
+
+    def on_found(self, runs: int) -> None:
+        """So many of its trainings were finished beside it, and are copied."""
 
     def on_progress(self, fractions: Mapping[str, float]) -> None:
         """How much of each stack in training is done, by the stack's name. Called several times a second."""
@@ -60,10 +64,9 @@ class StudyObserver:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PlannedStudy:
     study: Study
-    config: StudyConfig
-    data: Data
+    plan: Plan
     stacks: tuple[CellStack, ...]
     workers: int
     threads: int
@@ -75,7 +78,7 @@ class _Plan:
     @property
     def ids(self) -> dict[Cell, str]:
         pairs = ((cell, i) for stack in self.stacks for cell, i in zip(stack.cells, stack.ids, strict=True))
-        order = {gate: place for place, gate in enumerate(self.config.gates)}
+        order = {gate: place for place, gate in enumerate(self.plan.config.gates)}
         return dict(sorted(pairs, key=lambda pair: (order[pair[0].gate], pair[0].depth)))
 
 
@@ -96,7 +99,7 @@ def run_study(
 
     Args:
         config: what the study asks for.
-        out: its directory; None is ``studies/<data>-<body>``.
+        out: its directory; None is ``studies/<data>-<net>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
@@ -114,30 +117,32 @@ def run_study(
     refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
-        plan = _plan(study, config, workers, device, memory, joined)
-        _run(plan, command, observer)
+        planned = _planned(study, config, workers, device, memory, joined)
+        _run(planned, command, observer)
     return study
 
 
-def _run(plan: _Plan, command: str | None, observer: StudyObserver) -> None:
-    study = plan.study
+def _run(planned: _PlannedStudy, command: str | None, observer: StudyObserver) -> None:
+    study = planned.study
     with _locked(study):
         study.recover()
-        for own in plan.ids.values():
+        for own in planned.ids.values():
             if study.has(own):
                 read_run(study.run(own))
-        stacks = [part for stack in plan.stacks for part in _parts(study, stack)]
+        if found := _take_over(study, planned.ids.values()):
+            observer.on_found(found)
+        stacks = [part for stack in planned.stacks for part in _parts(study, stack)]
         missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
-        observer.on_plan(study, plan.config, plan.data, stacks, plan.workers)
+        observer.on_plan(study, planned.plan.config, planned.plan.data, stacks, planned.workers)
         for stack in stacks:
             if stack not in missing:
                 Checkpoints(study.checkpoint_path(stack.name), stack.ids).clear()
                 observer.on_stack(stack)
-        record = _Record(plan, command)
+        record = _Record(planned, command)
         record.write("running", {})
         failures: dict[str, str] = {}
         try:
-            _execute(plan, missing, failures, observer)
+            _execute(planned, missing, failures, observer)
         except SystemExit:  # a machine that is taken away gives no time to choose and score
             record.write("interrupted", failures)
             raise
@@ -148,6 +153,18 @@ def _run(plan: _Plan, command: str | None, observer: StudyObserver) -> None:
             raise
         record.settle(failures, observer)
         observer.on_end(study)
+
+
+def _take_over(study: Study, ids: Iterable[str]) -> int:
+    """Copy what was trained already, by `skipway train` or in another study beside this one. Returns how many runs."""
+    missing = (identifier for identifier in ids if not study.has(identifier))
+    found = [run for identifier in missing if (run := finished_elsewhere(identifier, study.path))]
+    if found:
+        batch = study.batch("found")
+        for run in found:
+            batch.copy(run)
+        batch.commit()
+    return len(found)
 
 
 def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
@@ -165,38 +182,31 @@ def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
 
 
 def default_out(config: StudyConfig) -> Path:
-    """Where a study goes that is not told: ``studies/<data>-<body>``."""
-    name = f"{Path(config.data).name}-{config.body}"
+    """Where a study goes that is not told: ``studies/<data>-<net>``."""
+    name = f"{Path(config.data).name}-{config.net}"
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 class _Record:
     """study.json through the study's life."""
 
-    def __init__(self, plan: _Plan, command: str | None) -> None:
-        self._plan, self._began = plan, time.perf_counter()
-        before = read_study(plan.study) if os.path.lexists(plan.study.path / STUDY) else {}
-        same = before.get("config") == _as_json(plan.config)
+    def __init__(self, planned: _PlannedStudy, command: str | None) -> None:
+        self._planned, self._began = planned, time.perf_counter()
+        before = read_study(planned.study) if os.path.lexists(planned.study.path / STUDY) else {}
+        same = before.get("config") == _as_json(planned.plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
         self._status = "running"
-        config, data = plan.config, plan.data
+        config, data, task = planned.plan.config, planned.plan.data, planned.plan.task
         self._fixed: Json = {
             "format": FORMAT,
-            "name": plan.study.path.name,
+            "name": planned.study.path.name,
             "command": command,
             "config": config.to_dict(),
-            "data": {
-                "name": data.name,
-                "fingerprint": data.fingerprint,
-                "classes": list(data.classes),
-                "shape": list(data.shape),
-                "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-                "validation_rule": data.validation_rule,
-                "guessing": data.guess._asdict(),
-            },
-            "cells": [{"id": i, **cell.to_dict()} for cell, i in plan.ids.items()],
-            "environment": environment(plan.device),
-            "choices": {"workers": plan.workers, "threads": plan.threads},
+            "task": task.describe(),
+            "data": {**data.describe(), "guessing": _guess(data, task)},
+            "cells": [{"id": i, **cell.to_dict()} for cell, i in planned.ids.items()],
+            "environment": environment(planned.device),
+            "choices": {"workers": planned.workers, "threads": planned.threads},
             "started": before.get("started") if same else _now(),
         }
 
@@ -205,37 +215,38 @@ class _Record:
         seconds = self._seconds_before + time.perf_counter() - self._began
         ended = None if status == "running" else _now()
         content = {"status": status, "chosen": list(chosen), "failures": dict(failures)}
-        self._plan.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
+        self._planned.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
 
     def settle(self, failures: Mapping[str, str], observer: StudyObserver) -> None:
         """Choose learning rates and read the test split for whatever is complete, and write the final status."""
-        plan = self._plan
-        chosen = choose(plan.study, plan.ids)
+        planned = self._planned
+        chosen = choose(planned.study, planned.ids, planned.plan.task.metric)
         try:
-            score_on_test(plan.study, plan.ids, chosen, plan.data, observer.on_scoring, device=plan.device)
+            score_on_test(planned.study, planned.ids, chosen, planned.plan, observer.on_scoring, device=planned.device)
         except DamagedError:
             self.write("failed", failures, chosen)
             raise
-        complete = all(plan.study.has(i) for i in plan.ids.values())
+        complete = all(planned.study.has(i) for i in planned.ids.values())
         status = "done" if complete else "failed" if self._status == "running" else self._status
         self.write(status, failures, chosen)
 
 
-def _plan(
+def _guess(data: Data, task: Task) -> Json | None:
+    """What the best constant answer gets, as study.json holds it."""
+    guess = task.guess(data.targets(data.train))
+    if guess is None:
+        return None
+    return {"loss": guess.loss} if task.metric is None else {"loss": guess.loss, task.metric.name: guess.metric}
+
+
+def _planned(
     study: Study, config: StudyConfig, workers: int | None, device: str, memory: str, joined: Cluster | None
-) -> _Plan:
+) -> _PlannedStudy:
     if memory not in _MEMORY:
         raise UnknownNameError("memory", memory, _MEMORY)
-    data = study_data(config)
-    if config.recipe.batch_size > len(data.train):
-        raise ValueError(
-            f"batch_size {config.recipe.batch_size} is more than the {len(data.train)} training images of {data.name}: "
-            "give at most that."
-        )
-    for augmentation in make_augmentations(config.recipe.augment):
-        augmentation.draw(1, data.shape, torch.Generator())  # says so if the images are too small for it
+    plan = Plan.of(config, study_data(config))
     device = joined.device(device) if joined else usable_device(device)
-    stacks = tuple(stacks_of(config, data, torch.device(device)))
+    stacks = tuple(stacks_of(plan, torch.device(device)))
     for sentence in most_workers(cores()).problems("workers", workers):
         raise ValueError(sentence)
     executor: Executor
@@ -244,27 +255,29 @@ def _plan(
     else:
         workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
         threads, executor = max(1, cores() // workers), LocalExecutor(workers)
-    own = packed(found for gate in config.gates for found in definitions_of(config, gate))
-    return _Plan(study, config, data, stacks, workers, threads, device, memory == "recompute", own, executor)
+    own = packed(found for gate in config.gates for found in plan.definitions(gate))
+    return _PlannedStudy(study, plan, stacks, workers, threads, device, memory == "recompute", own, executor)
 
 
-def _execute(plan: _Plan, missing: Sequence[CellStack], failures: dict[str, str], observer: StudyObserver) -> None:
+def _execute(
+    planned: _PlannedStudy, missing: Sequence[CellStack], failures: dict[str, str], observer: StudyObserver
+) -> None:
     """Train the missing stacks, the longest first, so that the last ones end together."""
     if not missing:
         return
-    tasks = [
-        Task(
+    jobs = [
+        Job(
             stack=stack,
-            config=plan.config,
-            device=plan.device,
-            threads=plan.threads,
-            asked=Execution(recompute=plan.recompute),
-            identities=tuple(identity(cell, plan.config, plan.data) for cell in stack.cells),
-            definitions=plan.definitions,
+            config=planned.plan.config,
+            device=planned.device,
+            threads=planned.threads,
+            asked=Execution(recompute=planned.recompute),
+            identities=tuple(planned.plan.identity(cell) for cell in stack.cells),
+            definitions=planned.definitions,
         )
         for stack in sorted(missing, key=lambda stack: -stack.cost)
     ]
-    plan.executor.run(tasks, plan.study, _Reports(plan.study, failures, observer))
+    planned.executor.run(jobs, planned.study, _Reports(planned.study, failures, observer))
 
 
 @dataclass(frozen=True)
@@ -275,15 +288,15 @@ class _Reports(Reports):
     failures: dict[str, str]
     observer: StudyObserver
 
-    def done(self, task: Task) -> None:
-        self.observer.on_stack(task.stack)
+    def done(self, job: Job) -> None:
+        self.observer.on_stack(job.stack)
 
-    def failed(self, task: Task, reason: str) -> None:
-        self.failures.update(dict.fromkeys(task.stack.ids, reason))
-        self.observer.on_failure(task.stack, reason)
+    def failed(self, job: Job, reason: str) -> None:
+        self.failures.update(dict.fromkeys(job.stack.ids, reason))
+        self.observer.on_failure(job.stack, reason)
 
-    def waiting(self, tasks: Sequence[Task]) -> None:
-        self.observer.on_progress(_fractions(self.study, [task.stack for task in tasks]))
+    def waiting(self, jobs: Sequence[Job]) -> None:
+        self.observer.on_progress(_fractions(self.study, [job.stack for job in jobs]))
 
 
 def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:

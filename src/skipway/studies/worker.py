@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from skipway.data.sources import load
-from skipway.data.splits import Data
+from skipway.data.dataset import Data
+from skipway.data.load import load
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.layout import Json
 from skipway.rundir.locks import locked
@@ -21,7 +21,7 @@ from skipway.runs.failure import told
 from skipway.runs.fit import Resources, describe, status, train_nets
 from skipway.runs.identity import of_data
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import CellStack, build_cell
+from skipway.studies.grid import CellStack, Plan
 from skipway.studies.process import end_if_orphaned, ended_by_the_kernel
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -32,7 +32,7 @@ _SECONDS_FOR_ANOTHER = 10.0  # one whose pool has been given up is about to end
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """All that a worker needs to know; it travels between processes, and between machines."""
 
     stack: CellStack
@@ -41,40 +41,40 @@ class Task:
     threads: int
     asked: Execution
     identities: tuple[Json, ...]  # of the cells; told, since a user's code is known best where it was defined
-    definitions: bytes  # the user's own: packed, so that what cannot be read is this task's failure, not its process's
+    definitions: bytes  # the user's own: packed, so that what cannot be read is this job's failure, not its process's
 
 
-def run_stack(task: Task, folder: Path) -> str | None:
+def run_stack(job: Job, folder: Path) -> str | None:
     """Train a stack of the study in `folder` and commit its runs; where it was stopped before, it goes on.
 
     Returns:
         Why it failed, or None. An exception stays here: it may not survive the way to another process.
     """
     try:
-        _run_stack(task, folder)
+        _run_stack(job, folder)
     except (Exception, SystemExit) as error:
         return told(error)
     return None
 
 
-def _run_stack(task: Task, folder: Path) -> None:
+def _run_stack(job: Job, folder: Path) -> None:
     """The same; another worker that trains this stack, and goes on to, is a `BusyError`."""
-    study, name = Study(folder), task.stack.name
+    study, name = Study(folder), job.stack.name
     busy = f"{{holder}} is training the same cells in {folder}: wait for it, or end it."
     with ended_by_the_kernel(), locked(study.stack_lock(name), busy, seconds=_SECONDS_FOR_ANOTHER):
         end_if_orphaned()  # whoever started the study again waits for the lock, and trusts what it finds after
-        checkpoints = Checkpoints(study.checkpoint_path(name), task.stack.ids)
-        contents = compute(task, checkpoints, [_Progress(study.progress_path(name))])
+        checkpoints = Checkpoints(study.checkpoint_path(name), job.stack.ids)
+        contents = compute(job, checkpoints, [_Progress(study.progress_path(name))])
         end_if_orphaned()
         commit(study, name, contents)
         checkpoints.clear()
 
 
-def compute(task: Task, checkpoints: Checkpoints | None = None, hooks: Sequence[Hook] = ()) -> list[RunContent]:
+def compute(job: Job, checkpoints: Checkpoints | None = None, hooks: Sequence[Hook] = ()) -> list[RunContent]:
     """Train a stack; its runs, in the order of its cells."""
-    learn(task.definitions)
-    with machine(task.threads):
-        return _train(task, checkpoints, hooks)
+    learn(job.definitions)
+    with machine(job.threads):
+        return _train(job, checkpoints, hooks)
 
 
 def commit(study: Study, name: str, contents: Sequence[RunContent]) -> None:
@@ -90,46 +90,51 @@ def study_data(config: StudyConfig) -> Data:
     return _load(config.data, config.validation, config.split_seed, config.image_size)
 
 
-def _train(task: Task, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
-    config, cells = task.config, task.stack.cells
+def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
+    config, cells = job.config, job.stack.cells
     data = study_data(config)
-    if task.identities[0]["data"] != of_data(data, config.image_size):
+    if job.identities[0]["data"] != of_data(data, config.image_size):
         raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
-    nets = [build_cell(cell, config, data) for cell in cells]
-    net = describe(nets[0], data.shape)
+    plan = Plan.of(config, data)
+    nets = [plan.build(cell) for cell in cells]
+    first = cells[0]
+    architecture = plan.nets.architecture(nets[0], gate=first.gate, depth=first.depth, width=config.width)
+    net = describe(nets[0], architecture, data.spec.shape)
     fit = train_nets(
         nets,
         data,
+        plan.task,
         config.recipe,
         seeds=[cell.seed for cell in cells],
         rates=[cell.learning_rate for cell in cells],
-        resources=Resources(device=task.device, asked=task.asked, checkpoints=checkpoints),
+        resources=Resources(device=job.device, asked=job.asked, checkpoints=checkpoints),
         hooks=hooks,
     )
-    choices = {"stack": list(task.stack.ids), "device": task.device, "threads": task.threads, **fit.execution.to_dict()}
+    choices = {"stack": list(job.stack.ids), "device": job.device, "threads": job.threads, **fit.execution.to_dict()}
     way = computed(
-        task.device,
-        task.threads,
+        job.device,
+        job.threads,
         fit.execution,
-        stack=task.stack.ids,
+        stack=job.stack.ids,
         grid={"learning_rates": list(config.recipe.learning_rates), "seeds": list(config.seeds)},
     )
     contents = []
-    for index, (cell, identifier) in enumerate(zip(cells, task.stack.ids, strict=True)):
+    for index, (cell, identifier) in enumerate(zip(cells, job.stack.ids, strict=True)):
         outcome, reason = status(fit, index)
         info = {
             "status": outcome,
             "reason": reason,
             "cell": cell.to_dict(),
             "net": net,
+            "task": fit.task.describe(),
             "metrics": dict(fit.metrics[index]),
-            "identity": task.identities[index],
-            "config": config.narrowed(**cell.to_dict()).to_dict(),
-            "environment": environment(task.device),
+            "identity": job.identities[index],
+            "config": config.run(**cell.to_dict()).to_dict(),
+            "environment": environment(job.device),
             "choices": choices,
             "computed": way,
         }
-        weights = weights_bytes(fit.nets[index], fit.preprocess.to_dict(), data.classes)
+        weights = weights_bytes(fit.nets[index], fit.pipeline.to_dict(), data.spec.classes, architecture)
         contents.append(RunContent(identifier, info, fit.curves.rows[index], fit.probes[index], weights))
     return contents
 

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skipway.training.evaluate import Scores, cross_entropy, error_rate
+from skipway.batch.trees import Tree, chunks, first
+from skipway.data.dataset import Stream
+from skipway.tasks.task import Task
+from skipway.training.evaluate import Scores
 from skipway.training.optim import make_update
 from skipway.training.random_state import random_state, set_random_state
 from skipway.training.recipe import Recipe
@@ -26,21 +29,6 @@ State = dict[str, Any]
 _MOST_POINTS, _FEWEST_POINTS = 30, 8
 _FEWEST_SAMPLES = 500
 _STEPS_BETWEEN_LOOKS = 50  # at whether any replica still learns: to look makes the step wait for the device
-
-
-class Stream(Protocol):
-    """Endless training batches, from where its state says.
-
-    Inputs, (replicas, batch, ...), and labels: classes, (replicas, batch), or their probabilities, a dimension more.
-    """
-
-    def __next__(self) -> tuple[Tensor, Tensor]: ...
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-    def state_dict(self) -> State: ...
-
-    def load_state_dict(self, state: State) -> None: ...
 
 
 class Hook:
@@ -82,6 +70,7 @@ class Training:
         net: the replicas, on their device.
         stream: endless batches; of several processes, this process's share of each.
         recipe: optimizer, schedule, clipping, batch size. Its learning rates, steps and epochs are not read.
+        task: how outputs are judged by targets.
         rates: each replica's learning rate at the schedule's height.
         steps: optimizer steps in all.
         hooks: called in their order.
@@ -95,6 +84,7 @@ class Training:
         net: Replicas,
         stream: Stream,
         recipe: Recipe,
+        task: Task,
         *,
         rates: Sequence[float],
         steps: int,
@@ -103,7 +93,7 @@ class Training:
         world: World = ALONE,
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
-        self.net, self.steps, self.step = net, steps, 0
+        self.net, self.task, self.steps, self.step = net, task, steps, 0
         self.world = world
         self.rows: list[list[Row]] = [[] for _ in rates]
         self.device = next(net.parameters()).device
@@ -130,20 +120,27 @@ class Training:
         """Take one step."""
         self.step += 1
         x, y = next(self._stream)
-        parts = list(zip(x.chunk(self._accumulate, 1), y.chunk(self._accumulate, 1), strict=True))
-        for place, (inputs, labels) in enumerate(parts, 1):
+        parts = list(zip(chunks(x, self._accumulate, 1), chunks(y, self._accumulate, 1), strict=True))
+        for place, (inputs, targets) in enumerate(parts, 1):
             # Its share of the batch, so that shares, of whatever sizes, sum up to the batch's mean.
-            share = inputs.shape[1] / self._recipe.batch_size
+            share = first(targets).shape[1] / self._recipe.batch_size
             with self.world.no_sync(self._forward, place < len(parts)):
                 with self._precision():
-                    scores = self._forward(inputs)
-                losses = cross_entropy(scores.float(), labels) * share
+                    outputs = self._forward(inputs)
+                losses = self.task.losses(outputs, targets).mean(1) * share
                 # Each replica's loss reaches its own parameters alone, so the sum's gradient is each one's own.
                 # Gradients of several processes are averaged, not summed.
-                (losses.sum() * self.world.size).backward()  # type: ignore[no-untyped-call]
-            self.meter.add(losses.detach(), error_rate(scores.detach(), labels) * share)
+                (losses.sum() * self.world.size).backward()
+            self.meter.add(losses.detach(), self._scores(outputs, targets) * share)
         self.meter.end_step(self.step)
         self._update.step(self.rates_now)
+
+    @torch.no_grad()
+    def _scores(self, outputs: Tree, targets: Tree) -> Tensor:
+        """What a part of a batch adds to the metric, each replica's mean, (replicas,); 0 where there is none."""
+        if self.task.metric is None:
+            return torch.zeros(self.net.count, device=self.device)
+        return self.task.scores(outputs, targets).mean(1)
 
     def state_dict(self) -> State:
         """All that `load_state_dict` needs to go on to the same bits: tensors, and what JSON can hold.
@@ -189,6 +186,7 @@ def train(
     net: Replicas,
     stream: Stream,
     recipe: Recipe,
+    task: Task,
     *,
     rates: Sequence[float],
     steps: int,
@@ -207,6 +205,7 @@ def train(
         net: as of `Training`, like all that is not named here.
         stream: likewise.
         recipe: likewise.
+        task: likewise.
         rates: likewise.
         steps: likewise.
         epoch_steps: steps in one pass over the training split, for the rows.
@@ -222,6 +221,7 @@ def train(
         net,
         stream,
         recipe,
+        task,
         rates=rates,
         steps=steps,
         hooks=hooks,
@@ -275,9 +275,9 @@ class Meter:
         self._bad_step = torch.zeros(count, dtype=torch.int64, device=device)
         self._steps = 0
 
-    def add(self, losses: Tensor, errors: Tensor) -> None:
-        """Count a part of a step's batch, its mean loss and error times its share of the batch."""
-        self._sums += torch.stack([losses, errors])
+    def add(self, losses: Tensor, scores: Tensor) -> None:
+        """Count a part of a step's batch, its mean loss and score times its share of the batch."""
+        self._sums += torch.stack([losses, scores])
         self._step_loss += losses
 
     def end_step(self, step: int) -> None:
@@ -287,14 +287,14 @@ class Meter:
         self._step_loss.zero_()
         self._steps += 1
 
-    def take(self, world: World) -> tuple[list[float], list[float]]:
-        """The mean loss and error of the steps since the last call, for each replica."""
-        losses, errors = (world.sum(self._sums) / self._steps).tolist()
+    def take(self, world: World) -> tuple[Tensor, Tensor]:
+        """The mean loss and score of the steps since the last call, (replicas,) each."""
+        losses, scores = world.sum(self._sums) / self._steps
         self._sums.zero_()
         self._steps = 0
         # A loss that is not finite in one process spoils all of them with its gradient, in the next step.
         self._bad_step = world.max(self._bad_step)
-        return losses, errors
+        return losses, scores
 
     def all_diverged(self, world: World) -> bool:
         """Whether no replica's loss has stayed finite; every process must ask at the same step."""
@@ -320,8 +320,13 @@ def _interval_ends(steps: int, intervals: int) -> set[int]:
 
 
 def _rows(training: Training, epoch_steps: float, validated: Scores) -> list[Row]:
-    trained = training.meter.take(training.world)
-    columns = (training.rates_now.tolist(), *trained, validated.loss.tolist(), validated.error.tolist())
-    names = ("learning_rate", "train_loss", "train_error", "validation_loss", "validation_error")
+    losses, scores = training.meter.take(training.world)
+    task = training.task
+    columns = {"learning_rate": training.rates_now}
+    for split, found in (("train", Scores(losses, task.total(scores))), ("validation", validated)):
+        columns[f"{split}_loss"] = found.loss
+        if task.metric is not None and found.metric is not None:
+            columns[f"{split}_{task.metric.name}"] = found.metric
     start = {"step": training.step, "epoch": training.step / epoch_steps}
-    return [{**start, **dict(zip(names, values, strict=True))} for values in zip(*columns, strict=True)]
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [{**start, **dict(zip(columns, own, strict=True))} for own in values]

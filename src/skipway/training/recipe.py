@@ -56,8 +56,9 @@ class Recipe:
     """Hold this share of the learning rate over the warm-up, instead of rising."""
     clip: float | None = 1.0
     """Largest norm of the gradient, of each replica by itself; None is no limit."""
-    preprocess: str = "pixel"
-    """What is taken from the pixels: pixel (the mean image), channel (mean and deviation), scale, contrast."""
+    preprocess: str = "auto"
+    """How inputs are normalised; auto is what is usual for such data. Of images: pixel (the mean image is subtracted;
+    the usual), channel (mean and deviation of each channel), scale, contrast."""
     augment: tuple[str, ...] = ()
     """Random changes of the training images, with settings if need be: crop:pad=4 flip cutout mixup cutmix; and, with
     the extra kornia and named before these, randaugment:n=2,m=9 colorjitter."""

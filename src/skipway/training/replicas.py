@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from skipway.batch.trees import Tree, call, tree_map
 from skipway.nets.stack import SkipNet
 from skipway.skip.block import Skip
 from skipway.skip.gate import Gate
@@ -43,8 +44,8 @@ class Replicas(nn.Module):
         """An ordinary net of the replicas' kind, for what its modules and names tell; its weights mean nothing."""
         raise AssertionError("a subclass gives the rule")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(replicas, batch, ...) to (replicas, batch, classes)."""
+    def forward(self, x: Tree) -> Tree:
+        """Inputs, (replicas, batch, ...), to outputs, (replicas, batch, ...)."""
         raise AssertionError("a subclass gives the rule")
 
     def member(self, index: int) -> nn.Module:
@@ -67,8 +68,8 @@ class Single(Replicas):
     def template(self) -> nn.Module:
         return self.net
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.net(x[0]))[None]
+    def forward(self, x: Tree) -> Tree:
+        return tree_map(lambda leaf: leaf[None], call(self.net, tree_map(lambda leaf: leaf[0], x)))
 
     def member(self, index: int) -> nn.Module:
         if index != 0:
@@ -123,8 +124,8 @@ class Stack(Replicas):
     def template(self) -> nn.Module:
         return self._template[0]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.net(x))
+    def forward(self, x: Tree) -> Tree:
+        return call(self.net, x)
 
     def member(self, index: int) -> nn.Module:
         # The template stays where it was built, and as precise; the weights may have moved on.

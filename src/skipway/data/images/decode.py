@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipway.data.splits import SourceData, Split, fingerprint
+from skipway.data.images.labelled import SourceData, Split, fingerprint
 
 SCALE = 255.0
 _CHUNK = 256  # rows that one task of the pool decodes

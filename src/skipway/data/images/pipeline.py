@@ -14,7 +14,7 @@ from skipway.data.images.preprocess import Preprocess
 
 
 @dataclass(frozen=True, eq=False)
-class Pipeline:
+class BatchTransform:
     """Augmentations that change pixels, then preprocessing, then the other augmentations, in their order.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from skipway.data.images.encoded import Encoded
-from skipway.data.splits import Data
+from skipway.data.images.labelled import Labelled
 from skipway.settings.registry import UnknownNameError
 
 Kind = Literal["pixel", "channel", "scale", "contrast"]
@@ -47,7 +47,7 @@ class Preprocess:
         check_kind(self.kind)
 
     @classmethod
-    def fit(cls, data: Data, kind: Kind = "channel") -> Preprocess:
+    def fit(cls, data: Labelled, kind: Kind = "channel") -> Preprocess:
         """Measure what a kind needs on the training split alone.
 
         Of images that stay encoded (`load(..., image_size=224)`) it is measured on at most 2,000, evenly spaced and cut

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skipway.data.images.encoded import Encoded
 from skipway.data.images.folder import Files
-from skipway.data.splits import SourceData, Split
+from skipway.data.images.labelled import SourceData, Split
 
 SCALE = 255.0
 

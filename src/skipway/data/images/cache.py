@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from skipway.data.splits import SourceData, Split, held_images
+from skipway.data.images.labelled import SourceData, Split, held_images
 
 FORMAT = "2"
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 
-from skipway.data import cache
 from skipway.data.guard import check_folder, check_paths, visible
-from skipway.data.splits import Data, SourceData, Split, fingerprint, hold_out, hold_out_exactly
+from skipway.data.holdout import hold_out, hold_out_exactly
+from skipway.data.images import cache
+from skipway.data.images.dataset import Images
+from skipway.data.images.labelled import SourceData, Split, fingerprint
 
 DIGITS = "digits"
 ALIASES = {
@@ -38,7 +40,7 @@ _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data
 
 def load(
     source: str | os.PathLike[str], *, validation: float = 0.1, split_seed: int = 0, image_size: int | None = None
-) -> Data:
+) -> Images:
     """Load a data set of labelled images, from the cache where it was decoded before.
 
     Args:
@@ -72,7 +74,16 @@ def load(
         kept_index, held_index = hold_out(train.labels, validation, split_seed)
         train, held = train.select(kept_index), train.select(held_index)
         rule = f"{validation:g} of train, stratified, seed {split_seed}"
-    return Data(name, given.classes, given.scale, given.fingerprint, train, held, given.splits["test"], rule)
+    return Images(
+        name=name,
+        classes=given.classes,
+        scale=given.scale,
+        fingerprint=given.fingerprint,
+        train=train,
+        validation=held,
+        test=given.splits["test"],
+        validation_rule=rule,
+    )
 
 
 def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, SourceData]:

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from skipway.data.images.augment import Augmentation
 from skipway.data.images.encoded import Encoded
+from skipway.data.images.labelled import Split
 from skipway.data.images.mixing import with_neighbours
-from skipway.data.images.pipeline import Pipeline
+from skipway.data.images.pipeline import BatchTransform
 from skipway.data.images.pixels import Held, Pixels, Streamed
 from skipway.data.images.preprocess import Preprocess
 from skipway.data.images.workers import decoded
 from skipway.data.order import SampleOrder
-from skipway.data.part import Part
-from skipway.data.splits import Split
-
-WHOLE = Part()
+from skipway.data.part import WHOLE, Part
 
 
 class BatchStream:
@@ -43,8 +41,8 @@ class BatchStream:
             order, so together they see what one process alone would.
         workers: processes that decode, for images that stay encoded; 0 for none, None for one a core. Batches are the
             same bits with any number.
-        scale: the largest value a pixel can have, `Data.scale`; for augmentations that change pixels.
-        num_classes: how many classes there are, `Data.num_classes`; for augmentations that mix labels.
+        scale: the largest value a pixel can have, `Images.scale`; for augmentations that change pixels.
+        num_classes: how many classes there are, `Images.num_classes`; for augmentations that mix labels.
 
     Raises:
         ValueError: if there is no seed, the batch size is not between 1 and the size of the split, there are more
@@ -82,7 +80,7 @@ class BatchStream:
         self.seeds = tuple(seeds)
         self._labels = split.labels.to(device)
         self._augment = tuple(augment)
-        self._prepare = Pipeline(preprocess.to(device), self._augment, scale=scale, num_classes=num_classes)
+        self._prepare = BatchTransform(preprocess.to(device), self._augment, scale=scale, num_classes=num_classes)
         distinct = list(dict.fromkeys(self.seeds))
         self._row_of_replica = torch.tensor([distinct.index(seed) for seed in self.seeds], device=device)
         self._share = share = part.of(batch_size)

@@ -1,0 +1,60 @@
+"""What is known of a batch before there is one: what a sample's inputs are, and how many outputs are asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipway.batch.trees import Tree, leaves, tree_map
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of one sample, without the batch."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, batch: Tensor) -> TensorSpec:
+        """That of a batch of samples."""
+        return cls(tuple(batch.shape[1:]), batch.dtype)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What a net is built for."""
+
+    inputs: Tree  # of TensorSpec: what a net sees of one sample
+    outputs: int | None  # classes, values or words that it answers with for each sample; None where nobody can tell
+    classes: tuple[str, ...] = ()  # their names, where they are classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample, where the inputs are one tensor.
+
+        Raises:
+            ValueError: if they are several.
+        """
+        if not isinstance(self.inputs, TensorSpec):
+            raise ValueError(
+                f"these nets take one tensor; a sample of these data has {len(list(leaves(self.inputs)))} tensors. Use "
+                "a net of your own, which takes them by name or in their order."
+            )
+        return self.inputs.shape
+
+    def example(self, batch: int = 1) -> Tree:
+        """A batch of zeros, on the CPU."""
+        return tree_map(lambda spec: torch.zeros(batch, *spec.shape, dtype=spec.dtype), self.inputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+
+        def plain(spec: TensorSpec) -> dict[str, Any]:
+            return {"shape": list(spec.shape), "dtype": str(spec.dtype).removeprefix("torch.")}
+
+        inputs = tree_map(plain, self.inputs)
+        return {"inputs": inputs, "outputs": self.outputs}
