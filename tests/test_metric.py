@@ -277,6 +277,57 @@ def test_the_scale_follows_from_the_metric_and_its_values(metric, values, guess,
 
 
 @pytest.mark.parametrize(
+    ("metric", "values", "room"),
+    [
+        (Metric("rmse", "RMSE"), [3.0, 40.0], 40.0),
+        (Metric("nll", "NLL"), [-3.0, 40.0], math.inf),
+        (Metric("accuracy", "accuracy", "%", 100.0, "higher"), [0.2, 0.97], 0.03),
+        (Metric("bleu", "BLEU", better="higher"), [3.0, 40.0], math.inf),
+    ],
+    ids=lambda value: getattr(value, "word", None),
+)
+def test_a_value_can_get_better_as_far_as_there_is_room(metric, values, room):
+    assert Scale(metric, values).room(values[-1]) == pytest.approx(room)
+
+
+def test_what_is_not_known_of_accuracies_is_told_as_a_change_of_them():
+    nets = [group("plain", d, v, 0.01, train_loss=Mean((1.0,) * 3)) for d, v in ((5, 0.9), (50, 0.8))]
+    text = verdict(judged(ACCURACY, *nets)).answers[0]
+    assert "training accuracy is 90.0 ± 1.0 % at depth 5 and 80.0 ± 1.0 % at depth 50, a change of -1" in text
+    assert text.endswith("points.")
+    assert " to -" in text
+
+
+def test_an_rmse_that_is_next_to_nothing_beside_a_guess_is_not_hard_to_reach():
+    nets = [group("plain", d, v, v / 10, train_loss=Mean((v, v * 1.1))) for d, v in ((5, 0.01), (50, 0.5))]
+    far, near = (judged(RMSE, *nets, guessing={"loss": 1.0, "rmse": guess}) for guess in (40.0, 77.0))
+    assert Claim("harder", "plain") in Findings(near).shown
+    assert Findings(far).harder("plain")
+    assert not Findings(near).harder("plain")
+
+
+@pytest.mark.parametrize(
+    ("metric", "guess", "rule"),
+    [
+        (RMSE, 77.0, "its RMSE on the training data is at least 95 % of what the best constant answer gets"),
+        (RMSE, None, "its loss on the training data is at least 95 % of what the best constant answer gets"),
+        (R2, 0.0, "its loss on the training data is at least 95 %"),
+        (ACCURACY, 0.1, "what its accuracy on the training data lacks to 100 % is at least 95 %"),
+    ],
+    ids=["RMSE", "no guess", "R²", "accuracy"],
+)
+def test_the_rules_say_what_a_guess_is_held_to(metric, guess, rule):
+    told = judged(metric, group("plain", 5, 0.5, 0.1), guessing={"loss": 1.0, metric["name"]: guess})
+    assert rule in rules(told)[0]
+
+
+def test_what_accuracies_may_have_gained_is_no_more_than_was_missing():
+    nets = [group("plain", d, v, s) for d, v, s in ((5, 0.97, 0.01), (50, 0.98, 0.015))]
+    text = verdict(judged(ACCURACY, *nets)).answers[-1]
+    assert text.endswith("no gain from more depth is shown; a rise by up to 3.0 points is not ruled out.")
+
+
+@pytest.mark.parametrize(
     ("metric", "guess", "values", "kind"),
     [
         (Metric("rmse", "RMSE"), 80.0, (75.9, 50.0, 10.0), "trains"),
@@ -286,6 +337,8 @@ def test_the_scale_follows_from_the_metric_and_its_values(metric, values, guess,
         (Metric("accuracy", "accuracy", "%", 100.0, "higher"), 0.1, (0.14, 0.1, 0.12), "at chance"),
         (Metric("r2", "R²", better="higher"), 0.0, (-1.0, -2.0, -3.0), "trains"),
         (Metric("rmse", "RMSE"), None, (99.0, 99.0, 99.0), "trains"),
+        (Metric("nll", "NLL"), -3.0, (-3.1, -3.0, -2.0), "at chance"),
+        (Metric("nll", "NLL"), -3.0, (-3.2, -4.0, -5.0), "trains"),
     ],
 )
 def test_at_chance_is_who_does_no_better_than_a_guess(metric, guess, values, kind):
