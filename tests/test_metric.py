@@ -142,6 +142,12 @@ def test_charts_draw_values_as_they_are_shown(summaries, name):
     assert first.best_train_metric == pytest.approx(first.train_metric.value)
 
 
+def test_a_unit_in_brackets_is_no_markup():
+    told = judged({**RMSE, "unit": "[bold]|m"}, group("plain", 5, 3.0, 0.1))
+    assert "[bold]|m" in shown(told)
+    assert "| Test RMSE, [bold]\\|m |" in markdown(told)
+
+
 def test_the_verdict_of_a_regression(summaries):
     answers = verdict(summaries["regression"]).answers
     assert answers[0].startswith(
@@ -411,10 +417,15 @@ def test_sql_has_the_metric_of_every_task(studies, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("older", "validation_error  test_error"), ("regression", "metric  validation_metric  test_metric")],
+    [
+        ("older", "validation_error  test_error"),
+        ("own loss", "test_loss"),
+        ("regression", "metric  validation_metric  test_metric"),
+        ("", "metric  validation_metric  test_metric"),
+    ],
 )
 def test_the_list_of_runs_has_the_columns_that_are_there(studies, name, columns, capsys):
-    assert main(["runs", str(studies[name].path)]) == 0
+    assert main(["runs", str(studies[name].path if name else studies["older"].path.parent)]) == 0
     heading = "  ".join(capsys.readouterr().out.splitlines()[0].split())
     assert f"validation_loss  {columns}  reason" in heading
 

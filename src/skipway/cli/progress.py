@@ -111,7 +111,7 @@ def follow_training(batch_size: int, speaks: bool) -> Iterator[Hook]:
     elif console.is_terminal:
         columns = (
             *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
-            *(TextColumn("{task.fields[speed]}"), TextColumn("{task.fields[scores]}", style="dim")),
+            *(TextColumn("{task.fields[speed]}"), TextColumn("{task.fields[scores]}", style="dim", markup=False)),
         )
         with Progress(*columns, console=console, transient=True) as progress:
             yield _Bar(batch_size, progress)

@@ -17,7 +17,8 @@ _LIST = """
         status, train_loss, validation_loss, {metrics}, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
-_ERRORS, _ANY = "validation_error, test_error", "metric, validation_metric, test_metric"
+_METRICS = {"error": "validation_error, test_error", "loss": "test_loss"}
+_ANY_METRIC = "metric, validation_metric, test_metric"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def _metrics(folder: Path) -> str:
     """The columns of the list for what the runs below a folder are judged by."""
     from skipway.report.query import runs
 
-    errors = all(row["metric"] in (None, "error") for row in runs(folder))
-    return _ERRORS if errors else _ANY
+    names = {row["metric"] for row in runs(folder)} - {None} or {"error"}
+    return _METRICS.get(names.pop(), _ANY_METRIC) if len(names) == 1 else _ANY_METRIC
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,7 +1,8 @@
-"""What nets are judged by: a metric's name on the disk, and how people read it. No metric is known here by its name.
+"""What nets are judged by: a metric's name on the disk, and how people read it.
 
 A task describes its metric in study.json and run.json. Where a task has none, the loss takes its place. Studies that
-were written before there were tasks classify images.
+were written before there were tasks classify images. No metric is known by its name but the error of classification,
+for which there are words of its own.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ class Metric:
 
     def shows(self, difference: float) -> bool:
         """Whether a difference is more than zero in the digits that are shown."""
-        return difference * self.factor >= (0.5 * 10**-self.digits if self.digits is not None else 1e-300)
+        shown = self.factor * difference
+        return shown > 0 if self.digits is None else shown >= 0.5 * 10**-self.digits
 
     def _titled(self, words: str) -> str:
         return f"{words}, {self.unit}" if self._has_unit else words

@@ -145,14 +145,14 @@ def table(summary: Summary) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    # Text, not strings: a gate's specification or a unit may hold brackets, which rich would read as markup.
     shown = [column for column in columns(summary) if column.short]
     made = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in shown:
         justify: JustifyMethod = "left" if column.text else "right"
-        made.add_column(column.short, justify=justify, no_wrap=not column.text, overflow="fold")
+        made.add_column(Text(column.short), justify=justify, no_wrap=not column.text, overflow="fold")
     for gate in summary.gates:
         for group in summary.of(gate):
-            # Text, not strings: a gate's specification may hold brackets, which rich would read as markup.
             cells = (Text(_narrow(column, column.cell(group))) for column in shown)
             made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
