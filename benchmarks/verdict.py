@@ -3,9 +3,10 @@
     python benchmarks/verdict.py [--studies 400] [--small]
 
 First studies in which nothing differs, whatever the number of gates, depths and seeds and however the nets scatter: at
-most 5 % of verdicts may claim anything. Then the differences that the digits study and a short study on CIFAR-10 found,
-drawn again with their means and spreads: how often three seeds show them. The studies are drawn as numbers, every
-learning rate with its seeds; the choice of rates and the verdict are the real ones.
+most 5 % of verdicts may claim anything. Their numbers are told as errors, then as the RMSE of a regression. Then the
+differences that the digits study and a short study on CIFAR-10 found, drawn again with their means and spreads: how
+often three seeds show them. The studies are drawn as numbers, every learning rate with its seeds; the choice of rates
+and the verdict are the real ones.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from skipway.report.means import Mean
@@ -66,13 +67,36 @@ SIZES = (
     (10, 10, 10),
 )
 """Gates, depths, seeds."""
+REGRESSION_SIZES = ((1, 5, 3), (3, 2, 2), (3, 5, 3), (10, 10, 2))
 
 
 def _failing(draw: random.Random) -> float:
     return 25 if draw.random() < 0.1 else draw.gauss(0, 1)
 
 
-def nothing_differs(draw: random.Random, size: tuple[int, int, int], scatter: Scatter) -> Summary:
+@dataclass(frozen=True)
+class Told:
+    """What becomes of an error of 30 %, and what study.json says of it."""
+
+    info: dict
+    value: Callable[[float, int], float]
+    """Of an error on so many samples."""
+    loss: Callable[[float], float]
+    """Of an error."""
+
+
+INFO = {"rates": 7, "data": {"name": "digits", "classes": list("0123456789"), "sizes": IMAGES}}
+RMSE = {"name": "rmse", "word": "RMSE", "unit": "mg/dl", "factor": 1.0, "better": "lower", "digits": None}
+TABLE = {
+    "task": {"name": "regression", "loss": {**RMSE, "name": "loss", "word": "loss"}, "metric": RMSE},
+    "data": {"name": "table", "samples": "rows", "sizes": IMAGES, "guessing": {"loss": 1.0, "rmse": 77.0}},
+}
+ERRORS = Told(INFO, lambda error, images: _images(error, images), lambda error: 2.3 * max(error, 1e-4))
+# 30 % of the targets' deviation: the same scatter, as shares of a value that no number of samples makes coarse.
+VALUES = Told(TABLE, lambda error, rows: 77.0 * max(error, 1e-4), lambda error: max(error, 1e-4) ** 2)
+
+
+def nothing_differs(draw: random.Random, size: tuple[int, int, int], scatter: Scatter, told: Told) -> Summary:
     """A study in which neither gate nor depth has any effect, at any of five learning rates."""
     gates, depths, seeds = size
     groups = []
@@ -84,8 +108,8 @@ def nothing_differs(draw: random.Random, size: tuple[int, int, int], scatter: Sc
                 return [0.3 + std * scatter.shape(draw, gate, place) for _ in range(seeds)]
 
             rates = [(errors(), errors(), errors()) for _ in range(RATES)]
-            groups.append(chosen(_gate(gate), depth, rates))
-    return Summary(info=INFO, groups=tuple(groups))
+            groups.append(chosen(_gate(gate), depth, rates, told))
+    return Summary(info=told.info, groups=tuple(groups))
 
 
 def as_found(draw: random.Random, found: Found, info: dict, seeds: int) -> Summary:
@@ -103,21 +127,21 @@ def as_found(draw: random.Random, found: Found, info: dict, seeds: int) -> Summa
                 validation=Choice(0.1),
                 rates=info["rates"],
                 train_loss=losses,
-                train_error=errors,
-                least_train_error=train,
-                validation_error=validated,
-                test_error=Mean(_counted(draw, test, test_std, seeds, info["data"]["sizes"]["test"])),
+                train_metric=errors,
+                best_train_metric=train,
+                validation_metric=validated,
+                test_metric=Mean(_counted(draw, test, test_std, seeds, info["data"]["sizes"]["test"])),
             )
         )
     return Summary(info=info, groups=tuple(groups))
 
 
-def chosen(gate: str, depth: int, rates: list[tuple[list[float], list[float], list[float]]]) -> Group:
+def chosen(gate: str, depth: int, rates: list[tuple[list[float], list[float], list[float]]], told: Told) -> Group:
     """One gate and depth, at the rates that a study would choose: training, validation and test errors of each rate."""
-    errors = [
-        tuple([_images(e, n) for e in own] for own, n in zip(rate, IMAGES.values(), strict=True)) for rate in rates
+    values = [
+        tuple([told.value(e, n) for e in own] for own, n in zip(rate, IMAGES.values(), strict=True)) for rate in rates
     ]
-    train, validation = ([_mean(rate[place]) for rate in errors] for place in (0, 1))
+    train, validation = ([_mean(rate[place]) for rate in values] for place in (0, 1))
     trained, generalised = train.index(min(train)), validation.index(min(validation))
     return Group(
         gate=gate,
@@ -125,16 +149,12 @@ def chosen(gate: str, depth: int, rates: list[tuple[list[float], list[float], li
         training=Choice(0.1),
         validation=Choice(0.1),
         rates=len(rates),
-        train_loss=Mean(tuple(map(_loss, rates[trained][0]))),
-        train_error=Mean(tuple(errors[trained][0])),
-        least_train_error=min(train),
-        validation_error=Mean(tuple(errors[generalised][1])),
-        test_error=Mean(tuple(errors[generalised][2])),
+        train_loss=Mean(tuple(map(told.loss, rates[trained][0]))),
+        train_metric=Mean(tuple(values[trained][0])),
+        best_train_metric=min(train),
+        validation_metric=Mean(tuple(values[generalised][1])),
+        test_metric=Mean(tuple(values[generalised][2])),
     )
-
-
-def _loss(error: float) -> float:
-    return 2.3 * max(error, 1e-4)
 
 
 def claims(summary: Summary) -> bool:
@@ -142,10 +162,10 @@ def claims(summary: Summary) -> bool:
     return any(word in sentence for sentence in verdict(summary).sentences for word in WORDS)
 
 
-def false_claims(size: tuple[int, int, int], scatter: Scatter, studies: int) -> float:
+def false_claims(size: tuple[int, int, int], scatter: Scatter, studies: int, told: Told = ERRORS) -> float:
     """The share of verdicts that claim something where nothing differs."""
     draw = random.Random(f"{size} {scatter.name}")
-    return sum(claims(nothing_differs(draw, size, scatter)) for _ in range(studies)) / studies
+    return sum(claims(nothing_differs(draw, size, scatter, told)) for _ in range(studies)) / studies
 
 
 def power(found: Found, info: dict, seeds: int, studies: int) -> dict[str, float]:
@@ -187,7 +207,6 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-INFO = {"rates": 7, "data": {"name": "digits", "classes": list("0123456789"), "sizes": IMAGES}}
 # What the demo found (LOG.md, "The verdict"): training loss, training error, test error, each with its spread.
 DIGITS = {
     ("plain", 5): (0.00014, 0.00003, 0.0, 0.0, 0.015, 0.003),
@@ -220,18 +239,24 @@ CIFAR_INFO = {
 }
 
 
+def print_false_claims(sizes: Sequence[tuple[int, int, int]], scatters: Sequence[Scatter], n: int, told: Told) -> None:
+    print(f"| scatter of the seeds | {' | '.join('{} x {} x {}'.format(*size) for size in sizes)} |")
+    print(f"| :-- |{' --: |' * len(sizes)}")
+    for scatter in scatters:
+        shares = [false_claims(size, scatter, n, told) for size in sizes]
+        print(f"| {scatter.name} | {' | '.join(f'{100 * share:.1f} %' for share in shares)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=400, help="drawn for each share")
     parser.add_argument("--small", action="store_true", help="a few shares, to see that it runs")
     options = parser.parse_args()
     sizes, scatters = (SIZES[:2], SCATTERS[:2]) if options.small else (SIZES, SCATTERS)
-    print("Verdicts that claim something where nothing differs (at most 5 %):\n")
-    print(f"| scatter of the seeds | {' | '.join('{} x {} x {}'.format(*size) for size in sizes)} |")
-    print(f"| :-- |{' --: |' * len(sizes)}")
-    for scatter in scatters:
-        shares = [false_claims(size, scatter, options.studies) for size in sizes]
-        print(f"| {scatter.name} | {' | '.join(f'{100 * share:.1f} %' for share in shares)} |", flush=True)
+    print("Verdicts that claim something where nothing differs (at most 5 %), told as errors:\n")
+    print_false_claims(sizes, scatters, options.studies, ERRORS)
+    print("\nThe same, told as the RMSE of a regression:\n")
+    print_false_claims(sizes if options.small else REGRESSION_SIZES, scatters, options.studies, VALUES)
     print("\n(gates x depths x seeds)\n\nVerdicts that show what is there:\n")
     print("| difference | 2 seeds | 3 seeds | 5 seeds |\n| :-- | --: | --: | --: |")
     for name, found, info in (("digits", DIGITS, INFO), ("CIFAR-10", CIFAR, CIFAR_INFO)):

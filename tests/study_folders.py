@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from skipway.rundir.layout import FORMAT, run_id
 from skipway.rundir.run import RunContent
@@ -12,6 +14,55 @@ from skipway.rundir.study import Study
 
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]
 STEPS = range(20, 301, 20)
+
+
+class Judge(NamedTuple):
+    """What a made-up study says of its task, and how its metric follows from an error."""
+
+    task: dict[str, Any] | None
+    value: Callable[[float], float] = lambda error: error
+    guessing: dict[str, float | None] | None = None
+    samples: str | None = None
+
+    def on(self, split: str, error: float) -> dict[str, float]:
+        metric = self.task["metric"] if self.task else {"name": "error"}
+        return {f"{split}_{metric['name']}": self.value(error)} if metric else {}
+
+    def told(self) -> dict[str, Any]:
+        return {} if self.task is None else {"task": self.task}
+
+
+def _metric(name: str, word: str, unit="", factor=1.0, better="lower", digits=None) -> dict[str, Any]:
+    return {"name": name, "word": word, "unit": unit, "factor": factor, "better": better, "digits": digits}
+
+
+LOSS = _metric("loss", "loss")
+ERROR = _metric("error", "error", "%", 100.0, digits=1)
+RMSE = _metric("rmse", "RMSE", "mg/dl")
+ACCURACY = _metric("accuracy", "accuracy", "%", 100.0, "higher", 1)
+TOKEN_ERROR = _metric("error", "token error", "%", 100.0, digits=1)
+ERRORS = Judge(None)  # as studies were written before there were tasks
+JUDGES = {
+    "classification": Judge({"name": "classification", "loss": LOSS, "metric": ERROR}, samples="images"),
+    "regression": Judge(
+        {"name": "regression", "loss": LOSS, "metric": RMSE},
+        lambda error: 90 * error + 3,
+        {"loss": 2.3, "rmse": 84.0},
+        "rows",
+    ),
+    "accuracy": Judge(
+        {"name": "mine", "loss": LOSS, "metric": ACCURACY},
+        lambda error: 1 - error,
+        {"loss": 2.3, "accuracy": 0.1},
+        "rows",
+    ),
+    "next-token": Judge(
+        {"name": "next-token", "loss": LOSS, "metric": TOKEN_ERROR},
+        guessing={"loss": 2.3, "error": 0.9},
+        samples="texts",
+    ),
+    "own loss": Judge({"name": "", "loss": LOSS, "metric": None}, samples="rows"),
+}
 
 
 def digits_loss_and_error(gate, depth, off, draw) -> tuple[float, float]:
@@ -38,12 +89,13 @@ def made(
     failed=(),
     finals=digits_loss_and_error,
     blocks=lambda depth: depth - 1,
+    judge=ERRORS,
     **info,
 ) -> Study:
     """A study directory as the digits study leaves it, with the numbers of the papers' notes in place of trainings.
 
     `diverged`, `missing` and `failed` hold cells, or (gate, depth) pairs for all cells of a row. `finals` says what
-    loss and error a gate ends with at a depth; `info` replaces parts of study.json.
+    loss and error a gate ends with at a depth, `judge` what becomes of the error; `info` replaces parts of study.json.
     """
     study = Study(path)
     draw = random.Random(0)
@@ -67,7 +119,7 @@ def made(
     batch = study.batch("made")
     for cell in cells:
         if not among(cell, missing) and not among(cell, failed):
-            _add(batch, cell, among(cell, diverged), rates, draw, finals, blocks(cell["depth"]))
+            _add(batch, cell, among(cell, diverged), rates, draw, finals, blocks(cell["depth"]), judge)
     batch.commit()
     chosen = [
         {"gate": gate, "depth": depth, "learning_rate": {"training": _best(rates), "validation": _best(rates)}}
@@ -99,7 +151,9 @@ def made(
                 "shape": [1, 8, 8],
                 "sizes": {"train": 1257, "validation": 180, "test": 360},
                 "validation_rule": "every tenth of a class",
+                **({"guessing": judge.guessing, "samples": judge.samples} if judge.task else {}),
             },
+            **judge.told(),
             "cells": cells,
             "chosen": chosen,
             "failures": {cell["id"]: "RuntimeError: out of memory" for cell in cells if among(cell, failed)},
@@ -154,20 +208,20 @@ def conv(path: Path, gates=("plain", "residual"), depths=(20, 56), seeds=(0, 1, 
     return made(path, gates, depths, seeds=seeds, **{**info, **settings})
 
 
-def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
+def _add(batch, cell, diverged, rates, draw, finals, blocks, judge) -> None:
     gate, depth, rate = cell["gate"], cell["depth"], cell["learning_rate"]
     loss, error = finals(gate, depth, abs(math.log10(rate / _best(rates))), draw)
     test = 0.02 + 0.6 * error + draw.gauss(0, 0.004)
     metrics = {
         "train_loss": loss,
-        "train_error": error,
+        **judge.on("train", error),
         "train_samples": 1257,
         "validation_loss": loss + 0.08,
-        "validation_error": 0.02 + 0.6 * error + draw.gauss(0, 0.004),
+        **judge.on("validation", 0.02 + 0.6 * error + draw.gauss(0, 0.004)),
         "seconds": 1.5,
     }
     if rate == _best(rates):
-        metrics |= {"test_loss": loss + 0.1, "test_error": test}
+        metrics |= {"test_loss": loss + 0.1, **judge.on("test", test)}
     if diverged:
         metrics = dict.fromkeys(metrics, math.nan) | {"train_samples": 0, "seconds": 0.2}
     curve = [
@@ -176,9 +230,9 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
             "epoch": step / 10,
             "learning_rate": rate,
             "train_loss": loss + 2.3 * math.exp(-step / 60),
-            "train_error": error + (0.9 - error) * math.exp(-step / 50),
+            **judge.on("train", error + (0.9 - error) * math.exp(-step / 50)),
             "validation_loss": loss + 2.3 * math.exp(-step / 60),
-            "validation_error": 0.02 + error + (0.88 - error) * math.exp(-step / 55),
+            **judge.on("validation", 0.02 + error + (0.88 - error) * math.exp(-step / 55)),
         }
         for step in STEPS
     ]
@@ -197,6 +251,7 @@ def _add(batch, cell, diverged, rates, draw, finals, blocks) -> None:
                     "body": "dense",
                     "settings": {},
                 },
+                **judge.told(),
                 "metrics": metrics,
                 "identity": {key: cell[key] for key in cell if key != "id"},
                 "config": {"steps": 300},

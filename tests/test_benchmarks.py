@@ -48,6 +48,7 @@ def test_a_verdict_claims_nothing_where_nothing_differs_and_finds_what_is_there(
     for size, scatter in (((3, 5, 3), 0), ((10, 5, 3), 0), ((3, 5, 3), 3), ((3, 2, 2), 5)):
         found = benchmark.false_claims(size, benchmark.SCATTERS[scatter], studies)
         assert found * studies < 7, (size, benchmark.SCATTERS[scatter].name)
+    assert benchmark.false_claims((3, 5, 3), benchmark.SCATTERS[3], studies, benchmark.VALUES) * studies < 7
     shown = benchmark.power(benchmark.DIGITS, benchmark.INFO, 3, 40)
     assert shown["depth makes plain harder to train"] > 0.9
     assert shown["residual is better at depth 100"] > 0.9

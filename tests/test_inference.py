@@ -13,10 +13,10 @@ from skipway.report.verdict.inference import (
     Sample,
     contrast,
     difference,
-    error_variance,
     log_odds,
     odds_variance,
     rejected,
+    share_variance,
     trend,
 )
 
@@ -74,7 +74,7 @@ def test_the_spread_of_an_error_on_so_many_images_is_the_binomials(error):
     share = (error * images + 0.5) / (images + 1)
     counts = [sum(draw.random() < share for _ in range(images)) / images for _ in range(400)]
     odds = [log_odds(count, images) for count in counts]
-    assert error_variance(error, images) == pytest.approx(stats.tvar(counts), rel=0.3)
+    assert share_variance(error, images) == pytest.approx(stats.tvar(counts), rel=0.3)
     if error:  # the log odds of none or one wrong are far from normal, and their spread is less than the formula's
         assert odds_variance(error, images) == pytest.approx(stats.tvar(odds), rel=0.35)
     assert odds_variance(error, images) >= 0.7 * stats.tvar(odds)

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from skipway.report.table import columns, markdown, table
 from skipway.report.verdict.sentences import verdict
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
-from study_folders import conv, made
+from study_folders import JUDGES, conv, made
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_summary_means_are_over_the_seeds_of_the_chosen_rate(study):
     mean = sum(losses) / 3
     assert (group.training.learning_rate, group.training.edge, group.training.bracketed) == (0.1, "highest", False)
     assert group.rates == 1, "a rate with a diverged seed is none to choose"
-    assert group.least_train_error == pytest.approx(group.train_error.value)
+    assert group.best_train_metric == pytest.approx(group.train_metric.value)
     assert group.train_loss.value == pytest.approx(mean)
     assert group.train_loss.std == pytest.approx(math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2))
     assert (group.train_loss.n, group.cells, group.finished, group.diverged) == (3, 6, 6, 1)
@@ -251,6 +252,25 @@ def test_page_tells_the_numbers_of_a_point(browser, files):
     page.close()
 
 
+def test_page_of_a_regression_speaks_of_its_metric(browser, tmp_path):
+    judge = JUDGES["regression"]
+    page = opened(
+        browser, write(made(tmp_path, ("plain", "residual"), (5, 50), rates=[0.1], judge=judge))[0], width=375
+    )
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#error-by-depth").get_by_text("training RMSE at the end, mg/dl", exact=True).count() == 1
+    assert page.locator("#error-over-time").get_by_text("RMSE, mg/dl", exact=True).count() >= 1
+    assert page.locator("thead").get_by_text("Test RMSE, mg/dl").count() == 1
+    assert re.search(
+        "training\\sRMSE is [0-9.]+\u00a0±\u00a0[0-9.]+\u00a0mg/dl at", page.locator(".verdict").inner_text()
+    )
+    page.locator("#error-by-depth .mark-symbol path").first.hover(force=True)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "training RMSE, mg/dl" in page.locator("#vg-tooltip-element").inner_text()
+    page.close()
+
+
 def test_page_escapes_what_users_name(browser, tmp_path):
     study = made(tmp_path, gates=("plain",), depths=(5, 20), rates=[0.1])
     hostile = "</script><script>document.title = 'broken'</script>"
@@ -340,8 +360,8 @@ def test_a_short_study_on_cifar_shows_degradation(tmp_path):
     ]
     assert {group.blocks for group in summary.groups} == {9, 27}
     rows = {(row["gate"], row["depth"]): row for row in charts.rows(summary)["groups"]}
-    assert rows["plain", 56]["error"] - rows["plain", 20]["error"] == pytest.approx(13, abs=1.5)
-    assert rows["plain", 56]["error_low"] > rows["plain", 20]["error_high"]
+    assert rows["plain", 56]["metric"] - rows["plain", 20]["metric"] == pytest.approx(13, abs=1.5)
+    assert rows["plain", 56]["metric_low"] > rows["plain", 20]["metric_high"]
     chart = next(chart for chart in charts.charts(summary) if chart.name == "error-by-depth")
     low, high = chart.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert 55 < low < 65, "per cent of 60 to 85 are not drawn from 0"

@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 
 from skipway.report.means import Mean
-from skipway.report.numbers import percent, plus_minus, points, rounded
+from skipway.report.metric import ERROR
+from skipway.report.numbers import percent, plus_minus, rounded
 from skipway.report.summary import Choice, Group, Guessing, Summary
-from skipway.report.verdict.findings import Claim, Findings, state
-from skipway.report.verdict.sentences import RULES, verdict
+from skipway.report.verdict.chance import state
+from skipway.report.verdict.findings import Claim, Findings
+from skipway.report.verdict.rules import rules
+from skipway.report.verdict.sentences import verdict
 
 SIZES = {"train": 1257, "validation": 180, "test": 360}
 INFO = {"data": {"name": "digits", "classes": list("0123456789"), "sizes": SIZES}}
@@ -42,7 +45,7 @@ def group(
     gate: str, depth: int, loss: float, error: float = 0.02, std: float = 0.004, fitted=None, n=3, **more
 ) -> Group:
     """A net's results: training loss, test and validation error with their deviation, training error."""
-    trained = {} if fitted is None else {"train_error": mean(fitted, fitted / 20, n), "least_train_error": fitted}
+    trained = {} if fitted is None else {"train_metric": mean(fitted, fitted / 20, n), "best_train_metric": fitted}
     made = {
         "training": Choice(0.1),
         "validation": Choice(0.1),
@@ -50,8 +53,8 @@ def group(
         "cells": 15,
         "finished": 15,
         "train_loss": mean(loss, loss / 10, n),
-        "validation_error": mean(error, std, n),
-        "test_error": mean(error, std, n),
+        "validation_metric": mean(error, std, n),
+        "test_metric": mean(error, std, n),
     }
     return Group(gate=gate, depth=depth, **{**made, **trained, **more})
 
@@ -64,8 +67,8 @@ def digits() -> Summary:
     made = []
     for gate, row in DIGITS.items():
         for depth, (loss, loss_std, fitted, fitted_std, error, std) in row.items():
-            own = {"train_loss": mean(loss, loss_std), "train_error": mean(fitted, fitted_std)}
-            made.append(group(gate, depth, loss, error, std, **own, least_train_error=fitted, parameters=5112 * depth))
+            own = {"train_loss": mean(loss, loss_std), "train_metric": mean(fitted, fitted_std)}
+            made.append(group(gate, depth, loss, error, std, **own, best_train_metric=fitted, parameters=5112 * depth))
     return summary(*made)
 
 
@@ -116,8 +119,8 @@ def cifar(rate: Choice = ONLY, n: int = 3, **changes) -> Summary:
     }
     made = []
     for (gate, depth), (loss, loss_std, fitted, fitted_std, error, std) in rows.items():
-        own = {"train_loss": mean(loss, loss_std, n), "train_error": mean(fitted, fitted_std, n), "rates": 1}
-        own |= {"training": rate, "validation": rate, "least_train_error": fitted}
+        own = {"train_loss": mean(loss, loss_std, n), "train_metric": mean(fitted, fitted_std, n), "rates": 1}
+        own |= {"training": rate, "validation": rate, "best_train_metric": fitted}
         made.append(group(gate, depth, loss, error, std, n=n, **{**own, **changes}))
     sizes = {"train": 45_000, "validation": 5_000, "test": 10_000}
     return summary(*made, info={"data": {**INFO["data"], "sizes": sizes}})
@@ -161,9 +164,9 @@ def test_nothing_is_concluded_against_a_gate_whose_rate_is_at_the_edge():
 
 def test_a_rate_that_lets_the_deeper_net_fit_is_no_degradation():
     found = digits()
-    helped = [replace(net, least_train_error=0.004) if net.depth == 100 else net for net in found.groups]
+    helped = [replace(net, best_train_metric=0.004) if net.depth == 100 else net for net in found.groups]
     assert nothing_like(summary(*helped), "Depth makes", "degradation")
-    worse = [replace(net, least_train_error=0.011) if net.depth == 100 else net for net in found.groups]
+    worse = [replace(net, best_train_metric=0.011) if net.depth == 100 else net for net in found.groups]
     assert "degradation problem" in sentence(summary(*worse), "Depth makes plain")
 
 
@@ -197,7 +200,7 @@ def test_depth_that_pays():
     assert text == (
         "More depth pays: the validation error falls from 9.0 % at depth 20 to 5.0 % at depth 110 with residual."
     )
-    level = [replace(net, validation_error=mean(0.02, 0.002)) for net in nets]
+    level = [replace(net, validation_metric=mean(0.02, 0.002)) for net in nets]
     assert "more depth does not pay, or by less than" in sentence(summary(*level, info=sizes), "The validation error")
     few = {"data": {"sizes": {"validation": 100, "test": 10_000}}}
     assert "is not ruled out" in sentence(summary(*nets, info=few), "The validation error"), (
@@ -209,7 +212,7 @@ def test_a_gate_that_is_worse_and_gates_that_are_equal():
     big = {"data": {**INFO["data"], "sizes": {"train": 50_000, "validation": 5_000, "test": 100_000}}}
     pair = [group("plain", 5, 1e-3, 0.02, 0.001), group("residual", 5, 1e-3, 0.05, 0.001)]
     assert "residual is worse than plain" in sentence(summary(*pair, info=big), "At depth 5")
-    equal = [pair[0], replace(pair[1], test_error=mean(0.0201, 0.001))]
+    equal = [pair[0], replace(pair[1], test_metric=mean(0.0201, 0.001))]
     assert "residual and plain differ by less than 0.2 points." in sentence(summary(*equal, info=big), "At depth 5")
 
 
@@ -235,19 +238,19 @@ def test_parameters_are_told_where_they_differ():
     ],
 )
 def test_states_of_a_net_whose_guess_is_wrong_in_nine_of_ten(errors, kind):
-    assert state(group("plain", 5, 1.0, train_error=Mean(errors)), GUESS) == kind
+    assert state(group("plain", 5, 1.0, train_metric=Mean(errors)), GUESS) == kind
 
 
 def test_chance_is_the_best_constant_answers():
     """Of data of which 90 % are one class, a net that says that class has learned nothing."""
-    net = group("plain", 50, 0.33, train_error=mean(0.099, 0.001))
+    net = group("plain", 50, 0.33, train_metric=mean(0.099, 0.001))
     info = {"data": {**INFO["data"], "guessing": {"loss": 0.33, "error": 0.1}}}
     assert state(net, summary(net, info=info).guessing) == "at chance"
     assert state(net, summary(net).guessing) == "trains", "told nothing of the classes' shares, they count as equal"
 
 
 def test_a_seed_at_chance_is_told_and_its_net_does_not_count_as_trained():
-    nets = [group("residual", 20, 1.0, fitted=0.3), group("residual", 56, 1.2, train_error=Mean((0.3, 0.3, 0.88)))]
+    nets = [group("residual", 20, 1.0, fitted=0.3), group("residual", 56, 1.2, train_metric=Mean((0.3, 0.3, 0.88)))]
     text = sentence(summary(*nets), "stay at chance")
     assert text == "Some seeds stay at chance: 1 of 3 with residual at depth 56."
     assert Findings(summary(*nets)).trained("residual") == nets[:1]
@@ -265,7 +268,7 @@ def test_falling_from_88_to_22_percent_is_training():
 def test_a_net_that_stops_training():
     nets = [
         group("plain", 5, 0.001, fitted=0.0),
-        group("plain", 100, 2.3, train_error=mean(0.89, 0.01), least_train_error=0.89),
+        group("plain", 100, 2.3, train_metric=mean(0.89, 0.01), best_train_metric=0.89),
     ]
     text = sentence(summary(*nets), "Depth stops plain nets from training")
     assert "0.0 ± 0.0 % at depth 5 and 89.0 ± 1.0 % at depth 100, no better than guessing." in text
@@ -273,7 +276,7 @@ def test_a_net_that_stops_training():
 
 def test_nets_that_guess_do_not_degrade():
     rows = ((20, 2.2, 0.87), (56, 2.3, 0.9))
-    nets = [group("plain", depth, loss, 0.9, train_error=mean(error, 0.001)) for depth, loss, error in rows]
+    nets = [group("plain", depth, loss, 0.9, train_metric=mean(error, 0.001)) for depth, loss, error in rows]
     assert nothing_like(summary(*nets), "Depth makes", "Depth stops", "overfitting")
     assert "No better than guessing is every seed of plain at depth 20 and plain at depth 56" in sentence(
         summary(*nets), "guessing"
@@ -330,7 +333,7 @@ def test_nothing_in_says_only_that():
 
 
 def test_a_study_that_does_not_classify():
-    bare = {"train_error": None, "validation_error": None, "test_error": None}
+    bare = {"train_metric": None, "validation_metric": None, "test_metric": None}
     nets = [replace(group("plain", depth, loss), **bare) for depth, loss in ((5, 0.001), (50, 0.9))]
     found = summary(*nets, info={"data": {}})
     assert "their training loss is 0.0010 at depth 5 and 0.90 at depth 50." in sentence(found, "Depth makes plain")
@@ -338,12 +341,12 @@ def test_a_study_that_does_not_classify():
 
 
 def test_the_rules_say_the_numbers_that_the_findings_use():
-    text = " ".join(RULES)
+    text = " ".join(rules(digits()))
     assert "95 %" in text
     assert "within 1 point" in text
     assert "5 % of studies" in text
-    assert points(0.0123) == "1.2 points"
-    assert points(0.01, sign=True) == "+1.0 point"
+    assert ERROR.difference(0.0123) == "1.2 points"
+    assert ERROR.difference(0.01, sign=True) == "+1.0 point"
 
 
 @pytest.mark.parametrize(

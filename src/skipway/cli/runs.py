@@ -14,9 +14,11 @@ from skipway.report.printable import printable
 
 _LIST = """
     select study, run, gate, depth, learning_rate, seed,
-        status, train_loss, validation_loss, validation_error, test_error, reason
+        status, train_loss, validation_loss, {metrics}, reason
     from runs order by study, gate, depth, learning_rate, seed
 """
+_METRICS = {"error": "validation_error, test_error", "loss": "test_loss"}
+_ANY_METRIC = "metric, validation_metric, test_metric"
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,20 @@ def run(arguments: Sequence[str]) -> int:
     command = tyro.cli(RunsCommand, args=[*arguments], prog="skipway runs")
     from skipway.report.query import query
 
-    columns, rows = query(command.sql or _LIST, command.folder)
+    columns, rows = query(command.sql or _LIST.format(metrics=_metrics(command.folder)), command.folder)
     if command.csv:
         _print_csv(columns, rows)
     else:
         _print_table(columns, rows)
     return 0
+
+
+def _metrics(folder: Path) -> str:
+    """The columns of the list for what the runs below a folder are judged by."""
+    from skipway.report.query import runs
+
+    names = {row["metric"] for row in runs(folder)} - {None} or {"error"}
+    return _METRICS.get(names.pop(), _ANY_METRIC) if len(names) == 1 else _ANY_METRIC
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -43,10 +43,14 @@ def percent(fraction: float | None, std: float | None = None, *, sign: bool = Tr
     return f"{text} %" if sign else text
 
 
-def points(fraction: float, *, sign: bool = False) -> str:
-    """A difference of two shares in points of a hundred, ``0.4 points``; ``+0.4 points`` with its sign."""
-    number = f"{100 * fraction:{'+' if sign else ''}.1f}"
-    return f"{number} {'point' if number in ('1.0', '+1.0') else 'points'}"
+def decimal(value: float, digits: int) -> str:
+    """A number with so many digits behind its point: ``2,875.0``."""
+    return f"{value:,.{digits}f}"
+
+
+def in_points(number: str) -> str:
+    """A difference of two values per cent, written out already: ``0.4 points``, ``+1.0 point``."""
+    return f"{number} {'point' if float(number.replace(',', '')) == 1 else 'points'}"
 
 
 def listed(items: list[str], last: str = "and") -> str:

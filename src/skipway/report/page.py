@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from html import escape
@@ -21,7 +22,8 @@ from skipway.report.charts.theme import CONFIG
 from skipway.report.numbers import counted
 from skipway.report.summary import Group, Summary, summarise
 from skipway.report.table import columns
-from skipway.report.verdict.sentences import RULES, verdict
+from skipway.report.verdict.rules import rules
+from skipway.report.verdict.sentences import verdict
 from skipway.rundir.files import write_bytes
 from skipway.rundir.layout import Json
 from skipway.rundir.study import Study
@@ -65,14 +67,14 @@ def _picture(chart: str) -> str:
 
 def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) -> str:
     """The page: its text, its data once, and what draws the charts."""
-    info = summary.info
+    info, unit = summary.info, summary.metric.unit
     return _template("page.html").substitute(
         title=escape(f"{info['name']}: depth study"),
         name=escape(str(info["name"])),
         question=escape(_question(summary)),
         facts=escape(_facts(summary)),
-        verdict="\n".join(f"<li>{_prose(sentence)}</li>" for sentence in verdict(summary).sentences),
-        rules="\n".join(f"<li>{_prose(rule)}</li>" for rule in RULES),
+        verdict="\n".join(f"<li>{_prose(sentence, unit)}</li>" for sentence in verdict(summary).sentences),
+        rules="\n".join(f"<li>{_prose(rule, unit)}</li>" for rule in rules(summary)),
         table=_table(summary),
         meanings=_terms((column.heading, column.meaning) for column in columns(summary)),
         figures="\n".join(_figure(chart) for chart in shown) or "<p>No training has ended with numbers to draw.</p>",
@@ -104,9 +106,10 @@ def _facts(summary: Summary) -> str:
     return f"{' × '.join(sides)}: {done}{counted(summary.cells, 'training')}{took}."
 
 
-def _prose(sentence: str) -> str:
-    """A sentence in which a number stays with its spread and its sign."""
-    return escape(sentence).replace(" ± ", "&nbsp;±&nbsp;").replace(" %", "&nbsp;%")
+def _prose(sentence: str, unit: str) -> str:
+    """A sentence in which a number stays with its spread, its sign and its unit."""
+    told = escape(sentence).replace(" ± ", "&nbsp;±&nbsp;").replace(" %", "&nbsp;%")
+    return re.sub(rf"(?<=\d) (?={re.escape(escape(unit))}(?!\w))", "&nbsp;", told) if unit else told
 
 
 def _table(summary: Summary) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from skipway.report.answer import Answer, answer
 from skipway.report.files import run_info
+from skipway.report.metric import metric_of
 from skipway.rundir.files import DamagedError
 from skipway.rundir.integrity import run_folders
 from skipway.rundir.layout import METRICS, PROBE_COLUMNS, PROBES, STUDY, Json, home_of
@@ -38,6 +39,10 @@ RUN_COLUMNS: dict[str, str] = {
     "validation_error": "float64",
     "test_loss": "float64",
     "test_error": "float64",
+    "metric": "string",
+    "train_metric": "float64",
+    "validation_metric": "float64",
+    "test_metric": "float64",
     "seconds": "float64",
     "path": "string",
 }
@@ -49,7 +54,11 @@ _METRIC_COLUMNS = {
     "train_error": "DOUBLE",
     "validation_loss": "DOUBLE",
     "validation_error": "DOUBLE",
+    "train_metric": "DOUBLE",
+    "validation_metric": "DOUBLE",
 }
+_METRIC = "replace(replace(runs.metric, '~', '~0'), '/', '~1')"  # a run's own metric, as a JSON pointer has it
+_POINTERS = {f"{split}_metric": f"'/{split}_' || {_METRIC}" for split in ("train", "validation")}
 _PROBE_COLUMNS = {
     name: {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}[kind] for name, kind in PROBE_COLUMNS.items()
 }
@@ -60,7 +69,8 @@ _CELL = ("study", "run", "gate", "depth", "learning_rate", "seed")
 def runs(root: str | os.PathLike[str]) -> list[Json]:
     """All runs in a folder, of one study or of many: a row each, with `RUN_COLUMNS`.
 
-    Errors are fractions. A damaged run has the status "damaged", the reason, and no numbers.
+    `metric` names what its nets are judged by, the loss if nothing else; `train_metric` and the like are its values, as
+    on the disk: errors are fractions. A damaged run has the status "damaged", the reason, and no numbers.
 
     Raises:
         ValueError: if there is no such folder.
@@ -128,11 +138,13 @@ def _damaged(folder: Path, error: DamagedError) -> Json:
 
 def _flat(folder: Path) -> Json:
     info = run_info(Run(folder))
-    net = info["net"]
+    net, metric = info["net"], metric_of(info).name
     study = folder.parent.parent
     known = {
         **info["metrics"],
+        **{f"{split}_metric": info["metrics"].get(f"{split}_{metric}") for split in ("train", "validation", "test")},
         **info["cell"],
+        "metric": metric,
         "study": study.name if (study / STUDY).is_file() else None,
         "run": folder.name,
         "status": info["status"],
@@ -157,7 +169,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, rows: list[Json], sql: str) -> 
     cell = ", ".join(f"runs.{column}" for column in _CELL)
     for table, (name, columns) in _FILES.items():
         source = _source(rows if table in sql.lower() else [], name, columns)
-        own = ", ".join(f"file.{column} AS {_renamed(column)}" for column in columns)
+        own = ", ".join(f"{_value(name, column)}::{kind} AS {_renamed(column)}" for column, kind in columns.items())
         connection.execute(
             f"CREATE TABLE {table} AS SELECT {cell}, {own} FROM {source} file JOIN runs ON file.folder = runs.path"
         )
@@ -174,21 +186,24 @@ def _renamed(column: str) -> str:
     return f"step_{column}" if column in _CELL else column
 
 
+def _value(name: str, column: str) -> str:
+    """A column of a file: Parquet has columns, each line of JSON is an object."""
+    if name == PROBES:
+        return f"file.{column}"
+    pointer = _POINTERS.get(column, f"'/{column}'")
+    return f"(file.json ->> ({pointer}))"
+
+
 def _source(rows: list[Json], name: str, columns: dict[str, str]) -> str:
     """A table expression over one file of every run, with the run's folder beside each row."""
     whole = [Path(row["path"]) / name for row in rows if row["status"] != "damaged"]
     files = [path for path in whole if path.is_file() and path.stat().st_size]
     if not files:
         empty = ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns.items())
-        return f"(SELECT {empty}, NULL::VARCHAR AS folder WHERE false)"
+        return f"(SELECT {empty}, NULL::JSON AS json, NULL::VARCHAR AS folder WHERE false)"
     listed = ", ".join(_pattern(path) for path in files)
-    if name == PROBES:
-        reader = f"read_parquet([{listed}], filename = true)"
-    else:
-        types = ", ".join(f"{column}: '{kind}'" for column, kind in columns.items())
-        reader = f"read_json([{listed}], format = 'newline_delimited', columns = {{{types}}}, filename = true)"
-    cut = len(name) + 1
-    return f"(SELECT *, left(filename, length(filename) - {cut}) AS folder FROM {reader})"
+    reader, cut = "read_parquet" if name == PROBES else "read_ndjson_objects", len(name) + 1
+    return f"(SELECT *, left(filename, length(filename) - {cut}) AS folder FROM {reader}([{listed}], filename = true))"
 
 
 def _pattern(path: Path) -> str:

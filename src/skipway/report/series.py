@@ -6,23 +6,29 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from skipway.report.metric import Metric
 from skipway.rundir.layout import Json
 
 POINTS_A_LINE = 200
 ROWS_A_CHART = 6000
-SWEPT = ("train_loss", "train_error", "validation_loss", "validation_error")
 
 Line = list[Json]
 
 
-def sweep(infos: Sequence[Json], chosen: Mapping[str, float]) -> list[Json]:
-    """One gate and depth by learning rate: final losses and errors, means of the seeds that did not diverge.
+def sweep(infos: Sequence[Json], chosen: Mapping[str, float], metric: Metric) -> list[Json]:
+    """One gate and depth by learning rate: final losses and metrics, means of the seeds that did not diverge.
 
     Args:
         infos: run.json of every training of the gate and depth that is in.
         chosen: the rate that answers each question best, by the question.
+        metric: what the study judges by; its columns are called so whatever its name.
     """
     rows = []
+    columns = {
+        f"{split}_{column}": f"{split}_{name}"
+        for split in ("train", "validation")
+        for column, name in (("loss", "loss"), ("metric", metric.name))
+    }
     for rate in sorted({info["cell"]["learning_rate"] for info in infos}):
         here = [info for info in infos if info["cell"]["learning_rate"] == rate]
         done = [info["metrics"] for info in here if info["status"] == "done"]
@@ -32,7 +38,7 @@ def sweep(infos: Sequence[Json], chosen: Mapping[str, float]) -> list[Json]:
                 "gate": cell["gate"],
                 "depth": cell["depth"],
                 "learning_rate": rate,
-                **{name: _mean(row.get(name) for row in done) for name in SWEPT},
+                **{column: _mean(row.get(name) for row in done) for column, name in columns.items()},
                 "seeds": len(here),
                 "diverged": len(here) - len(done),
                 **{question: rate == chosen.get(question) for question in ("training", "validation")},
@@ -41,27 +47,26 @@ def sweep(infos: Sequence[Json], chosen: Mapping[str, float]) -> list[Json]:
     return rows
 
 
-def curves(runs: Sequence[Sequence[Json]], gate: str, depth: int) -> list[Line]:
-    """Errors over the steps of one gate and depth: a line for the training data, one for the validation data.
+def curves(runs: Sequence[Sequence[Json]], gate: str, depth: int, metric: Metric) -> list[Line]:
+    """The metric over the steps of one gate and depth: a line for the training data, one for the validation data.
 
-    Errors are per cent; where the study measures no error (it does not classify) the lines are losses.
+    Its values are as they are shown, such as per cent; where a study has none, the lines are losses.
 
     Args:
         runs: For each run its rows of metrics.jsonl.
         gate: Their gate.
         depth: Their depth.
+        metric: What the study judges by.
     """
-    if not runs:
-        return []
     rows = [row for run in runs for row in run]
-    quantity = "error" if any(row.get("train_error") is not None for row in rows) else "loss"
-    scale = 100.0 if quantity == "error" else 1.0
+    measured = not metric.is_loss and any(row.get(f"train_{metric.name}") is not None for row in rows)
+    name, column, factor = (metric.name, "metric", metric.factor) if measured else ("loss", "loss", 1.0)
     lines = []
-    for name, shown in (("train", "training"), ("validation", "validation")):
-        values = _by_step(rows, f"{name}_{quantity}")
+    for split, shown in (("train", "training"), ("validation", "validation")) if rows else ():
+        values = _by_step(rows, f"{split}_{name}")
         lines.append(
             [
-                {"gate": gate, "depth": depth, "set": shown, "step": step, quantity: scale * statistics.fmean(seeds)}
+                {"gate": gate, "depth": depth, "set": shown, "step": step, column: factor * statistics.fmean(seeds)}
                 for step, seeds in values.items()
             ]
         )

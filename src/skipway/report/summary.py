@@ -10,6 +10,7 @@ from typing import Literal
 
 from skipway.report import files, series
 from skipway.report.means import Mean
+from skipway.report.metric import ERROR, Metric, metric_of, samples_of
 from skipway.rundir.layout import Json
 from skipway.rundir.run import Run
 from skipway.rundir.study import Study
@@ -40,7 +41,7 @@ class Group:
     """One gate at one depth: every learning rate and seed of it, seen at the two rates that answer best.
 
     How well it can be *trained* is seen at the rate with the lowest mean training loss, how well it *generalises* at
-    the one with the lowest mean validation error.
+    the one with the best mean of the study's metric on the validation data. The metric's values are as on the disk.
     """
 
     gate: str
@@ -56,7 +57,7 @@ class Group:
     training: Choice | None = None
     """The learning rate with the lowest mean training loss; None until all of the group's trainings are in."""
     validation: Choice | None = None
-    """The learning rate with the lowest mean validation error, of equals that with the lowest loss."""
+    """The learning rate with the best mean metric on the validation data, of equals that with the lowest loss."""
     rates: int = 1
     """Learning rates at which no seed diverged: the two were chosen among so many."""
     cells: int = 1
@@ -72,14 +73,14 @@ class Group:
     """Why trainings diverged or failed, each reason once."""
     train_loss: Mean | None = None
     """Of the final weights, at the rate that trains best."""
-    train_error: Mean | None = None
-    """The same, as a share of the training data."""
-    least_train_error: float | None = None
-    """The lowest mean training error at any rate that was tried with no seed diverged."""
+    train_metric: Mean | None = None
+    """Of the same weights."""
+    best_train_metric: float | None = None
+    """The best mean of it at any rate that was tried with no seed diverged."""
     validation_loss: Mean | None = None
     """Of the final weights, at the rate that generalises best."""
-    validation_error: Mean | None = None
-    test_error: Mean | None = None
+    validation_metric: Mean | None = None
+    test_metric: Mean | None = None
     gradient_ratio: float | None = None
     """Before training: norm of the loss's gradient with respect to the first block's output, divided by the same at the
     last block; geometric mean over seeds. None with fewer than two blocks."""
@@ -122,7 +123,7 @@ class Summary:
     sweep: Sequence[Json] = field(default=(), repr=False)
     """A row a gate, depth and learning rate; see `series.sweep`."""
     curves: Sequence[Json] = field(default=(), repr=False)
-    """Errors over steps at the rates that train best; see `series.curves`."""
+    """The metric over steps at the rates that train best; see `series.curves`."""
     layers: Sequence[Json] = field(default=(), repr=False)
     """Probes by layer at the rates that train best; see `series.layers`."""
 
@@ -150,17 +151,24 @@ class Summary:
         return self.info.get("data") or {}
 
     @property
-    def classes(self) -> int | None:
-        """Number of classes; None where the study does not classify."""
-        return len(self.data.get("classes") or ()) or None
+    def metric(self) -> Metric:
+        """What its nets are judged by."""
+        return metric_of(self.info)
+
+    @property
+    def samples(self) -> str:
+        """The word for several samples of its data."""
+        return samples_of(self.info)
 
     @property
     def guessing(self) -> Guessing | None:
-        """What the best constant answer gets on the training data; None where the study does not classify."""
-        told = self.data.get("guessing")
+        """What the best constant answer gets on the training data; None where nobody can tell."""
+        told, classes = self.data.get("guessing"), len(self.data.get("classes") or ())
         if told:
-            return Guessing(told["loss"], told["error"])
-        return Guessing(math.log(self.classes), 1 - 1 / self.classes) if self.classes else None
+            return Guessing(told["loss"], told.get(self.metric.name), self.metric)
+        if classes and self.metric.counts_wrong:  # of equal shares, where their shares are not told
+            return Guessing(math.log(classes), 1 - 1 / classes, self.metric)
+        return None
 
     @property
     def seeds(self) -> int:
@@ -180,12 +188,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Guessing:
-    """The best constant answer: the class shares as probabilities, or the commonest class."""
+    """The best constant answer: of classes their shares as probabilities, or the commonest class."""
 
     loss: float
-    """In nats."""
-    error: float
-    """A fraction."""
+    value: float | None
+    """Of the metric; None where it is not known."""
+    metric: Metric = ERROR
 
 
 def summarise(study: Study) -> Summary:
@@ -201,7 +209,7 @@ def summarise(study: Study) -> Summary:
         members.setdefault((cell["gate"], cell["depth"]), []).append(cell)
     gates = list(dict.fromkeys(gate for gate, _ in members))
     parts = [
-        _read(study, members[key], chosen.get(key) or {}, info.get("failures") or {})
+        _read(study, members[key], chosen.get(key) or {}, info.get("failures") or {}, metric_of(info))
         for key in sorted(members, key=lambda key: (gates.index(key[0]), key[1]))
     ]
     return Summary(
@@ -221,12 +229,12 @@ class _Part:
     layers: list[series.Line]
 
 
-def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures: Json) -> _Part:
+def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures: Json, metric: Metric) -> _Part:
     """One gate at one depth, from its runs on disk."""
     found = [(study.run(cell["id"]), cell) for cell in cells if study.has(cell["id"])]
     runs = [(run, files.run_info(run, cell)) for run, cell in found]
     infos = [info for _, info in runs]
-    sweep = series.sweep(infos, rates)
+    sweep = series.sweep(infos, rates, metric)
     trained = _at(runs, rates.get("training"))
     # What the probes saw before training does not depend on the learning rate: any one of them tells it.
     shown = trained or [(run, info) for run, info in runs if info["cell"]["learning_rate"] == cells[0]["learning_rate"]]
@@ -258,18 +266,18 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
         == {cell["learning_rate"] for cell in cells},
         reasons=tuple(dict.fromkeys([info["reason"] for info in diverged if info.get("reason")] + failed)),
         train_loss=mean("train_loss", "training"),
-        train_error=mean("train_error", "training"),
-        least_train_error=min((row["train_error"] for row in sweep if _told(row)), default=None),
+        train_metric=mean(f"train_{metric.name}", "training"),
+        best_train_metric=metric.best_of(row["train_metric"] for row in sweep if _told(row)),
         validation_loss=mean("validation_loss", "validation"),
-        validation_error=mean("validation_error", "validation"),
-        test_error=mean("test_error", "validation"),
+        validation_metric=mean(f"validation_{metric.name}", "validation"),
+        test_metric=mean(f"test_{metric.name}", "validation"),
         gradient_ratio=gradient_ratio(probes),
         transform_start=_over_blocks(probes, "start", "transform_mean"),
         transform_end=_over_blocks(probes, "end", "transform_mean") if trained else None,
         carry_end=_over_blocks(probes, "end", "carry_mean") if trained else None,
     )
     layers = series.layers(probes, group.gate, group.depth) if trained else []
-    return _Part(group, sweep, series.curves(curves, group.gate, group.depth), layers)
+    return _Part(group, sweep, series.curves(curves, group.gate, group.depth, metric), layers)
 
 
 def _at(runs: Sequence[tuple[Run, Json]], rate: float | None) -> list[tuple[Run, Json]]:
@@ -288,7 +296,7 @@ def _choice(cells: Sequence[Json], rate: float | None) -> Choice | None:
 
 
 def _told(row: Json) -> bool:
-    return row["train_error"] is not None and not row["diverged"]
+    return row["train_metric"] is not None and not row["diverged"]
 
 
 def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from skipway.report import computed
 from skipway.report.means import Mean
-from skipway.report.numbers import MISSING, counted, percent, plus_minus, rounded
+from skipway.report.metric import Metric
+from skipway.report.numbers import MISSING, counted, plus_minus, rounded
 from skipway.report.summary import Choice, Group, Summary
 from skipway.report.summary import summarise as summarise
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _READING = (
     "Means of {seeds}, ± one standard deviation. Training columns: at the learning rate with the lowest training loss; "
-    "validation and test: at that with the lowest validation error."
+    "validation and test: at that with the {best} validation {word}."
 )
 _ARROWS = "↓ the lowest tried, ↑ the highest tried: another might be better still"
 
@@ -38,14 +39,9 @@ class Column:
 
 
 def columns(summary: Summary) -> list[Column]:
-    """The columns that this study fills: errors only where it classifies, T only where a gate moves."""
-    shown = [*_identity(), *_results(), *_inside()]
-    groups = summary.groups
-    if not any(group.train_error or group.validation_error or group.test_error for group in groups):
-        shown = [column for column in shown if "error" not in column.heading]
-    if not any(_gated(group) for group in groups):
-        shown = [column for column in shown if column.heading != "Mean gate T"]
-    return shown
+    """The columns that this study fills: T only where a gate moves."""
+    gated = any(_gated(group) for group in summary.groups)
+    return [*_identity(), *_trained(summary.metric), *_judged(summary.metric), _seeds(), *_inside(gated=gated)]
 
 
 def _identity() -> list[Column]:
@@ -63,8 +59,10 @@ def _identity() -> list[Column]:
     ]
 
 
-def _results() -> list[Column]:
-    return [
+def _trained(metric: Metric) -> list[Column]:
+    """What the training leaves, at the rate that trains best."""
+    wrong = "share of the training data classified wrongly"
+    shown = [
         Column(
             "Trains best at rate",
             f"the learning rate with the lowest mean training loss, among those at which no seed diverged; {_ARROWS}",
@@ -78,41 +76,53 @@ def _results() -> list[Column]:
             "Train.\nloss",
         ),
         Column(
-            "Training error, %",
-            "share of the training data classified wrongly, at the rate that trains best",
-            lambda group: _error(group.train_error),
-            "Train.\nerr., %",
+            metric.heading("Training"),
+            f"{wrong if metric.counts_wrong else f'{metric.word} on the training data'}, at the rate that trains best",
+            lambda group: _cell(metric, group.train_metric),
+            metric.short_heading("Train."),
         ),
+    ]
+    return shown[:2] if metric.is_loss else shown
+
+
+def _judged(metric: Metric) -> list[Column]:
+    """What the nets are worth on other data, at the rate that generalises best."""
+    share = "share wrong" if metric.counts_wrong else metric.word
+    ties = "" if metric.is_loss else " of equals that with the lowest loss,"
+    return [
         Column(
             "Generalises best at rate",
-            "the learning rate with the lowest mean validation error, of equals that with the lowest loss, among those "
-            f"at which no seed diverged; {_ARROWS}",
+            f"the learning rate with the {metric.best} mean validation {metric.word},{ties} among those at which no "
+            f"seed diverged; {_ARROWS}",
             lambda group: _rate(group.validation),
             "Valid.\nbest at",
         ),
         Column(
-            "Validation error, %",
-            "share wrong on the data that this rate is chosen by",
-            lambda group: _error(group.validation_error),
-            "Valid.\nerr., %",
+            metric.heading("Validation"),
+            f"{share} on the data that this rate is chosen by",
+            lambda group: _cell(metric, group.validation_metric),
+            metric.short_heading("Valid."),
         ),
         Column(
-            "Test error, %",
-            "share wrong on data used for nothing else, at the rate that generalises best; ± the standard deviation "
-            "over seeds",
-            lambda group: _error(group.test_error),
-            "Test\nerror, %",
-        ),
-        Column(
-            "Seeds",
-            "trainings that the means on this line are taken over",
-            lambda group: f"{group.train_loss.n}" if group.train_loss else MISSING,
+            metric.heading("Test"),
+            f"{share} on data used for nothing else, at the rate that generalises best; ± the standard deviation over "
+            "seeds",
+            lambda group: _cell(metric, group.test_metric),
+            metric.short_heading("Test"),
         ),
     ]
 
 
-def _inside() -> list[Column]:
-    return [
+def _seeds() -> Column:
+    return Column(
+        "Seeds",
+        "trainings that the means on this line are taken over",
+        lambda group: f"{group.train_loss.n}" if group.train_loss else MISSING,
+    )
+
+
+def _inside(*, gated: bool) -> list[Column]:
+    shown = [
         Column(
             "Gradient, first ÷ last block",
             "before training: norm of the loss's gradient at the first block's output, divided by that at the last "
@@ -126,6 +136,7 @@ def _inside() -> list[Column]:
             lambda group: rounded(group.transform_end),
         ),
     ]
+    return shown if gated else shown[:1]
 
 
 def table(summary: Summary) -> Table:
@@ -134,20 +145,25 @@ def table(summary: Summary) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    # Text, not strings: a gate's specification or a unit may hold brackets, which rich would read as markup.
     shown = [column for column in columns(summary) if column.short]
     made = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column in shown:
         justify: JustifyMethod = "left" if column.text else "right"
-        made.add_column(column.short, justify=justify, no_wrap=not column.text, overflow="fold")
+        made.add_column(Text(column.short), justify=justify, no_wrap=not column.text, overflow="fold")
     for gate in summary.gates:
         for group in summary.of(gate):
-            # Text, not strings: a gate's specification may hold brackets, which rich would read as markup.
             cells = (Text(_narrow(column, column.cell(group))) for column in shown)
             made.add_row(*cells, style="" if group.state == "done" else "dim")
         made.add_section()
-    told = [_READING.format(seeds=counted(summary.seeds, "seed")), *notes(summary)]
+    told = [_reading(summary), *notes(summary)]
     made.caption, made.caption_justify = Text("\n".join(told)), "left"
     return made
+
+
+def _reading(summary: Summary) -> str:
+    metric = summary.metric
+    return _READING.format(seeds=counted(summary.seeds, "seed"), best=metric.best, word=metric.word)
 
 
 def _narrow(column: Column, text: str) -> str:
@@ -161,7 +177,7 @@ def markdown(summary: Summary) -> str:
     """The table in Markdown, with every column."""
     shown = columns(summary)
     lines = [
-        [column.heading for column in shown],
+        [column.heading.replace("|", "\\|") for column in shown],
         [":--" if column.text else "--:" for column in shown],
         *([column.cell(group).replace("|", "\\|") for column in shown] for group in summary.groups),
     ]
@@ -203,5 +219,5 @@ def _loss(mean: Mean | None) -> str:
     return plus_minus(mean.value, mean.std) if mean else MISSING
 
 
-def _error(mean: Mean | None) -> str:
-    return percent(mean.value, mean.std, sign=False) if mean else MISSING
+def _cell(metric: Metric, mean: Mean | None) -> str:
+    return metric.text(mean.value, mean.std, unit=False) if mean else MISSING

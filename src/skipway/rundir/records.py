@@ -21,7 +21,14 @@ class Kind:
     holds: Callable[[Any], bool]
 
 
-Shape = Kind | Mapping[str, "Shape"] | Sequence["Shape"]
+@dataclass(frozen=True)
+class Nullable:
+    """An object that may be null."""
+
+    fields: Mapping[str, Shape]
+
+
+Shape = Kind | Nullable | Mapping[str, "Shape"] | Sequence["Shape"]
 """A kind; an object by its fields (``name?`` may be left out, ``*`` stands for all that are not named); a list."""
 
 
@@ -55,6 +62,18 @@ THREADS = Kind(
 ID = Kind("16 hexadecimal digits", lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)))
 SHA256 = Kind("64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64)
 
+FACTOR = Kind("a number above 0", lambda value: NUMBER.holds(value) and value > 0)
+DIGITS = Kind("a whole number from 0 to 12", lambda value: _is_whole(value) and 0 <= value <= 12)
+
+METRIC: Mapping[str, Shape] = {
+    "name": TEXT,
+    "word": TEXT,
+    "unit": TEXT,
+    "factor": FACTOR,
+    "better": one_of("lower", "higher"),
+    "digits": or_null(DIGITS),
+}
+TASK: Shape = {"name": TEXT, "loss": METRIC, "metric": Nullable(METRIC)}
 CELL: Mapping[str, Shape] = {"gate": TEXT, "depth": WHOLE, "learning_rate": NUMBER, "seed": WHOLE}
 RUN_FIELDS: Shape = {
     "format": WHOLE,
@@ -64,6 +83,8 @@ RUN_FIELDS: Shape = {
     "command?": or_null(TEXT),
     "cell": CELL,
     "net": {"name": TEXT, "parameters": WHOLE, "blocks": WHOLE, "body?": TEXT},
+    "task?": TASK,
+    "data?": {"samples?": TEXT},
     "metrics": {"*": or_null(NUMBER)},
     "identity": {},
     "config": {},
@@ -90,8 +111,10 @@ STUDY_FIELDS: Shape = {
         "name": TEXT,
         "classes?": [TEXT],
         "sizes": {"*": WHOLE},
-        "guessing?": {"loss": NUMBER, "error": NUMBER},
+        "samples?": TEXT,
+        "guessing?": Nullable({"loss": NUMBER, "*": or_null(NUMBER)}),
     },
+    "task?": TASK,
     "cells": [{"id": ID, **CELL}],
     "chosen": [{"gate": TEXT, "depth": WHOLE, "learning_rate": {"training": NUMBER, "validation": NUMBER}}],
     "failures": {"*": TEXT},
@@ -116,6 +139,8 @@ def problem(value: Any, shape: Shape, name: str = "it") -> str | None:
     """
     if isinstance(shape, Kind):
         return None if shape.holds(value) else f"{name} must be {shape.name}; it is {_short(value)}"
+    if isinstance(shape, Nullable):
+        return None if value is None else problem(value, shape.fields, name)
     if isinstance(shape, Mapping):
         if not isinstance(value, dict):
             return f"{name} must be an object; it is {_short(value)}"

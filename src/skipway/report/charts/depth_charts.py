@@ -1,12 +1,13 @@
-"""Charts against depth: the training loss and the training error at the end."""
+"""Charts against depth: the training loss and the study's metric on the training data at the end."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import altair as alt
 
-from skipway.report.charts.axes import LogAxis
+from skipway.report.charts.axes import ValueAxis, least
 from skipway.report.charts.encode import (
     WIDTH,
     Chart,
@@ -26,13 +27,14 @@ HEIGHT = 300
 
 
 def rows(summary: Summary) -> list[Json]:
-    """A row a gate and depth: losses in nats, errors per cent, with the lowest and the highest seed."""
+    """A row a gate and depth: losses and the metric as it is shown, with the lowest and the highest seed."""
+    losses = [value for net in summary.groups if net.train_loss for value in net.train_loss.values]
     return [
         {
             "gate": group.gate,
             "depth": group.depth,
-            **_spread("loss", group.train_loss, least=1e-12),
-            **_spread("error", group.train_error, scale=100),
+            **_spread("loss", group.train_loss, least=least(losses)),
+            **_spread("metric", group.train_metric, factor=summary.metric.factor),
             "seeds": group.train_loss.n if group.train_loss else 0,
             "state": group.state,
         }
@@ -47,7 +49,7 @@ def loss(summary: Summary) -> Chart | None:
     if not values:
         return None
     diverged = [gate for gate in summary.gates if any(group.state == "diverged" for group in summary.of(gate))]
-    axis = LogAxis("training loss at the end", values, diverged)
+    axis = ValueAxis("training loss at the end", values, diverged)
     marks = crosses(
         _base(summary).transform_filter("datum.state == 'diverged'"),
         axis,
@@ -66,34 +68,41 @@ def loss(summary: Summary) -> Chart | None:
     )
 
 
-def error(summary: Summary) -> Chart | None:
-    """Final training error against depth; where a study has one depth, or measures no error, there is none."""
-    values = _values(summary, "error")
-    if not values or len(summary.depths) < 2:
+def metric(summary: Summary) -> Chart | None:
+    """The final metric on the training data against depth; none of one depth, or where there is only the loss."""
+    values, own = _values(summary, "metric"), summary.metric
+    if not values or len(summary.depths) < 2 or own.is_loss:
         return None
-    scale = zero_or_not(values)
+    scale = zero_or_not(values, own)
 
     def y(field: str) -> alt.Y:
-        return alt.Y(f"{field}:Q", title="training error at the end, %", scale=scale, axis=alt.Axis(tickCount=5))
+        return alt.Y(f"{field}:Q", title=own.heading("training", "at the end"), scale=scale, axis=alt.Axis(tickCount=5))
 
+    shown = (
+        "The share of the training data that the final weights classify wrongly, by depth"
+        if own.counts_wrong
+        else f"The {own.word} of the final weights on the training data, by depth"
+    )
     return Chart(
         "error-by-depth",
-        "Does depth make the training error worse?",
-        "The share of the training data that the final weights classify wrongly, by depth; points and bars as above. "
-        "More layers could always copy what fewer do, so a line that climbs to the right is not overfitting but a net "
-        "that is harder to train: the degradation problem.",
+        f"Does depth make the training {own.word} worse?",
+        f"{shown}; points and bars as above. More layers could always copy what fewer do, so a line that "
+        f"{'climbs' if own.lower else 'falls'} to the right is not overfitting but a net that is harder to train: the "
+        "degradation problem.",
         "Deep residual learning (He et al. 2015), Fig. 1 and 6, by their ends",
-        _against_depth(summary, "error", y, "Training error against depth", []),
+        _against_depth(summary, "metric", y, f"Training {own.word} against depth", [], label=own.label("training")),
     )
 
 
-def _against_depth(summary: Summary, name: str, y: Any, title: str, marks: list[Any]) -> Json:
+def _against_depth(
+    summary: Summary, name: str, y: Any, title: str, marks: list[Any], label: str = "training loss"
+) -> Json:
     """Points, lines between them and bars from the lowest seed to the highest, with further marks."""
     base = _base(summary)
     told = tooltips(
         "gate:N",
         "depth:Q",
-        (f"{name}:Q", f"training {name}"),
+        (f"{name}:Q", label),
         (f"{name}_low:Q", "lowest seed"),
         (f"{name}_high:Q", "highest seed"),
         "seeds:Q",
@@ -123,11 +132,11 @@ def _base(summary: Summary) -> Any:
     return over("groups").encode(x=x, color=gate_colour(summary))
 
 
-def _spread(name: str, mean: Mean | None, *, scale: float = 1.0, least: float = 0.0) -> Json:
+def _spread(name: str, mean: Mean | None, *, factor: float = 1.0, least: float = -math.inf) -> Json:
     """A mean with its lowest and highest seed; no lower than `least`, for a logarithmic axis."""
     if mean is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    middle, low, high = (max(scale * value, least) for value in (mean.value, mean.low, mean.high))
+    middle, low, high = (max(factor * value, least) for value in (mean.value, mean.low, mean.high))
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
-from skipway.report.charts.axes import LogAxis
+from skipway.report.charts.axes import ValueAxis
 from skipway.report.charts.theme import depth_colours
+from skipway.report.metric import Metric
 from skipway.report.summary import Summary
 from skipway.rundir.layout import Json
 
@@ -82,16 +84,17 @@ def spec(summary: Summary, chart: Any, title: str, subtitle: str = "") -> Json:
     return made
 
 
-def zero_or_not(values: Sequence[float]) -> alt.Scale:
-    """A linear scale for per cent: from 0, unless all values are far from it and would crowd at its top."""
+def zero_or_not(values: Sequence[float], metric: Metric) -> alt.Scale:
+    """A linear scale for a metric's values: from 0, unless all are far from it and would crowd at its top."""
     low, high = min(values), max(values)
     if low < 0.4 * high:
         return alt.Scale(zero=True)
-    margin = max(1.0, 0.05 * (high - low))
-    return alt.Scale(domain=[max(0.0, low - margin), min(100.0, high + margin)], nice=5)
+    per_cent = metric.unit == "%" and high <= 100
+    margin = max(1.0, 0.05 * (high - low)) if per_cent else max(0.02 * abs(high), 0.05 * (high - low))
+    return alt.Scale(domain=[max(0.0, low - margin), min(100.0 if per_cent else math.inf, high + margin)], nice=5)
 
 
-def crosses(base: Any, axis: LogAxis, key: str, told: list[alt.Tooltip]) -> list[Any]:
+def crosses(base: Any, axis: ValueAxis, key: str, told: list[alt.Tooltip]) -> list[Any]:
     """What diverged has no loss: crosses above the axis's values, each `key` at a height of its own."""
     if not axis.above:
         return []

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from skipway.report.charts.axes import LogAxis
+from skipway.report.charts.axes import ValueAxis
 from skipway.report.charts.encode import Chart, depth_colour, facet, over, spec, tooltips
 from skipway.report.summary import Summary
 
@@ -117,7 +117,7 @@ def _panels(figure: _Figure, summary: Summary, gates: Sequence[str], values: Seq
                 scale=alt.Scale(domain=[0, 100]),
                 axis=alt.Axis(values=[0, 25, 50, 75, 100], grid=False),
             ),
-            y=LogAxis(figure.axis, values).y(figure.field) if figure.logarithmic else y,
+            y=ValueAxis(figure.axis, values).y(figure.field) if figure.logarithmic else y,
             color=depth_colour(summary),
             tooltip=tooltips("gate:N", "depth:Q", "layer:Q", (f"{figure.field}:Q", figure.axis)),
         )

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 import altair as alt
 
 from skipway.report.charts import depth_charts, layer_charts
-from skipway.report.charts.axes import LogAxis
+from skipway.report.charts.axes import ValueAxis
 from skipway.report.charts.encode import Chart, crosses, depth_colour, facet, over, spec, tooltips, zero_or_not
 from skipway.report.charts.theme import THEME
+from skipway.report.metric import LOSS
 from skipway.report.summary import Question, Summary
 from skipway.rundir.layout import Json
 
@@ -35,14 +36,16 @@ def rows(summary: Summary) -> dict[str, list[Json]]:
     }
 
 
-def errors(summary: Summary) -> Chart | None:
-    """Training and validation error over the steps."""
+def curves(summary: Summary) -> Chart | None:
+    """The metric over the steps, on training and validation data; the loss where there is no metric."""
     if not summary.curves:
         return None
-    quantity = "error" if "error" in summary.curves[0] else "loss"
-    values = [row[quantity] for row in summary.curves if row[quantity]]
-    y = alt.Y("error:Q", title="error, %", scale=zero_or_not(values), axis=alt.Axis(tickCount=5))
-    y = y if quantity == "error" else LogAxis("loss", values).y("loss")
+    measured = "metric" in summary.curves[0]
+    metric, column = (summary.metric, "metric") if measured else (LOSS, "loss")
+    values = [row[column] for row in summary.curves if row[column]]
+    y = alt.Y("metric:Q", title=metric.heading(""), scale=zero_or_not(values, metric), axis=alt.Axis(tickCount=5))
+    y = y if measured else ValueAxis("loss", values).y("loss")
+    word, above, high = metric.word, *(("above", "high") if metric.lower else ("below", "low"))
     lines = (
         over("curves")
         .mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(opacity=0, size=40))
@@ -58,20 +61,21 @@ def errors(summary: Summary) -> Chart | None:
                     symbolType="stroke", symbolStrokeColor="#888888", symbolFillColor="transparent", symbolSize=250
                 ),
             ),
-            tooltip=tooltips("gate:N", "depth:Q", "set:N", "step:Q", f"{quantity}:Q"),
+            tooltip=tooltips("gate:N", "depth:Q", "set:N", "step:Q", (f"{column}:Q", metric.label())),
         )
     )
     return Chart(
         "error-over-time",
-        f"How do training and validation {quantity} fall?",
-        f"Dashed lines are the {quantity} on the training data, full lines that on the validation data, at the rate "
-        "that trains best, mean over seeds. Where a deeper net's dashed line stays above a shallower one's, it is the "
-        "training itself that fails; where only the full line stays high, the net has learned its data by heart.",
+        f"How do training and validation {word} {'fall' if metric.lower else 'rise'}?",
+        f"Dashed lines are the {word} on the training data, full lines that on the validation data, at the rate "
+        f"that trains best, mean over seeds. Where a deeper net's dashed line stays {above} a shallower one's, it is "
+        f"the training itself that fails; where only the full line stays {high}, the net has learned its data by "
+        "heart.",
         "Deep residual learning (He et al. 2015), Fig. 1 and 6",
         spec(
             summary,
             facet(lines, "gate", summary.gates),
-            f"Training and validation {quantity} over the steps",
+            f"Training and validation {word} over the steps",
             "mean over seeds at the rate that trains best",
         ),
     )
@@ -90,12 +94,15 @@ def training_rates(summary: Summary) -> Chart | None:
 
 def validation_rates(summary: Summary) -> Chart | None:
     """Final validation loss against the learning rate."""
+    metric = summary.metric
+    chosen = f"{metric.best} mean validation {metric.word}"
+    if not metric.is_loss:
+        chosen += " (of equals, the lowest loss), which need not be the lowest loss of its line"
     return _rates(
         summary,
         "validation",
         "How much does it matter to what has not been seen?",
-        "The same on the validation data; the large point is the rate that generalises best, with the lowest mean "
-        "validation error (of equals, the lowest loss), which need not be the lowest loss of its line.",
+        f"The same on the validation data; the large point is the rate that generalises best, with the {chosen}.",
     )
 
 
@@ -112,7 +119,7 @@ def _rates(summary: Summary, question: Question, title: str, reading: str) -> Ch
         axis=alt.Axis(values=tried, format="~g", grid=False, labelOverlap=True),
     )
     diverged = sorted({row["depth"] for row in summary.sweep if row["diverged"]})
-    axis = LogAxis(f"{question} loss at the end", [row[loss] for row in summary.sweep if row[loss]], diverged)
+    axis = ValueAxis(f"{question} loss at the end", [row[loss] for row in summary.sweep if row[loss]], diverged)
     told = tooltips(
         "gate:N",
         "depth:Q",
@@ -149,12 +156,12 @@ def _rates(summary: Summary, question: Question, title: str, reading: str) -> Ch
 
 MAKERS: Mapping[str, Callable[[Summary], Chart | None]] = {
     "loss-by-depth": depth_charts.loss,
-    "error-by-depth": depth_charts.error,
-    "error-over-time": errors,
+    "error-by-depth": depth_charts.metric,
+    "error-over-time": curves,
     "training-rates": training_rates,
     "validation-rates": validation_rates,
     "gradient-by-layer": layer_charts.gradients,
     "gate-by-layer": layer_charts.gates,
     "activation-by-layer": layer_charts.activations,
 }
-"""Every chart there is by its name, in the page's order."""
+"""Every chart there is by its name, in the page's order; the pictures of all metrics have these names."""

@@ -1,12 +1,13 @@
 """What a study shows, as data: which nets train, and which differences are more than chance. No words here.
 
-The rules, which the report states (`verdict.RULES`):
+The rules, which the report states (`rules.rules`), with the study's metric in its place:
 
-* A training is *at chance* if its error is at least 95 % of what the best constant answer gets wrong.
+* A training is *at chance* if its error is at least 95 % of what the best constant answer gets wrong (`chance`).
 * A net *trains* at a depth if no seed is at chance, at the learning rate that trains best. *Some seeds fail* if some
   are, it *does not train* if all are, and it *diverges* if at every rate that was tried a seed did.
 * Depth makes a gate's nets *harder to train* if the training loss rises with depth, beyond chance, over all depths,
-  and no rate that was tried brings the deepest net within one point of the training error of the best shallower one.
+  and no rate that was tried brings the deepest net as near to the training error of the best shallower one as makes no
+  difference (`scale`): one point, of an error.
 * A gate is *better* than the baseline at a depth if its test error is lower, beyond chance, unless the learning rate of
   the worse one lies at the edge of those tried: another rate might have made it better.
 * More depth *pays* if the validation error falls with depth, beyond chance, over all depths.
@@ -18,52 +19,21 @@ Beyond chance: all tests of a study together claim something in at most 5 % of s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from skipway.report.means import Mean
-from skipway.report.summary import Group, Guessing, Summary
-from skipway.report.verdict.inference import (
-    Estimate,
-    Sample,
-    difference,
-    error_variance,
-    log_loss,
-    log_odds,
-    odds_variance,
-    rejected,
-    trend,
-)
+from skipway.report.metric import LOSS
+from skipway.report.summary import Group, Summary
+from skipway.report.verdict.chance import state
+from skipway.report.verdict.inference import Estimate, Sample, difference, rejected, trend
+from skipway.report.verdict.scale import Scale
 
-CHANCE = 0.95
-"""Of what the best constant answer gets wrong."""
-POINT = 0.01
-"""One point of an error, which is a fraction: no smaller difference of training errors is spoken of."""
-RATIO = 1.1
-"""The same for losses, where a study measures no error."""
 HEALTHY = (0.1, 10.0)
 
-State = Literal["trains", "some seeds fail", "at chance", "diverged", "unfinished"]
 Kind = Literal["harder", "apart", "pays"]
-
-
-def state(group: Group, guessing: Guessing | None) -> State:
-    """Whether a gate's nets train at a depth, at the learning rate that trains best."""
-    if group.state != "done":
-        return group.state
-    failed = seeds_at_chance(group, guessing)
-    if not failed:
-        return "trains"
-    return "at chance" if group.train_error and failed == group.train_error.n else "some seeds fail"
-
-
-def seeds_at_chance(group: Group, guessing: Guessing | None) -> int:
-    """How many seeds do hardly better on their training data than the best constant answer."""
-    if group.train_error is None or guessing is None:
-        return 0
-    return sum(error >= CHANCE * guessing.error for error in group.train_error.values)
 
 
 @dataclass(frozen=True)
@@ -93,6 +63,18 @@ class Findings:
         return next((gate for gate in gates if is_plain(gate)), gates[0] if gates else None)
 
     @cached_property
+    def scale(self) -> Scale:
+        """How values of the study's metric are compared."""
+        groups, guessing = self.summary.groups, self.summary.guessing
+        means = (mean for net in groups for mean in (net.train_metric, net.validation_metric, net.test_metric))
+        return Scale(self.summary.metric, _values(means), guessing.value if guessing else None)
+
+    @cached_property
+    def loss_scale(self) -> Scale:
+        """How training losses are compared."""
+        return Scale(LOSS, _values(net.train_loss for net in self.summary.groups))
+
+    @cached_property
     def ps(self) -> dict[Claim, float]:
         """Every test with the chance of what was measured where nothing differs."""
         return dict(self._tests())
@@ -119,29 +101,29 @@ class Findings:
     def harder(self, gate: str) -> bool:
         """Whether depth makes a gate's nets harder to train."""
         best, nets = self.shallower(gate), self.nets(gate)
-        return Claim("harder", gate) in self.shown and best is not None and not _fits(nets[-1], best)
+        return Claim("harder", gate) in self.shown and best is not None and not self._fits(nets[-1], best)
 
     def compared(self, depth: int) -> tuple[Group, list[Group]] | None:
-        """The baseline's net at a depth and the others, where test errors are there to compare."""
-        measured = [group for group in self.summary.at(depth) if group.test_error and group.blocks != 0]
+        """The baseline's net at a depth and the others, where the test split has been read to compare them."""
+        measured = [group for group in self.summary.at(depth) if group.test_metric and group.blocks != 0]
         base = next((group for group in measured if group.gate == self.baseline), None)
         others = [group for group in measured if group.gate != self.baseline]
         return (base, others) if base and others else None
 
     def apart(self, base: Group, other: Group) -> Literal["better", "worse", "unfair", "unknown"]:
-        """How another gate's test error stands to the baseline's; unfair where the worse one's rate is at an edge."""
-        assert base.test_error is not None
-        assert other.test_error is not None
+        """How another gate's net does on test data; unfair where the rate of the worse one lies at an edge."""
+        assert base.test_metric is not None
+        assert other.test_metric is not None
         if Claim("apart", other.gate, other.depth) not in self.shown:
             return "unknown"
-        better = other.test_error.value < base.test_error.value
+        better = self.summary.metric.is_better(other.test_metric.value, base.test_metric.value)
         worse = base if better else other
         if worse.validation is None or not worse.validation.bracketed:
             return "unfair"
         return "better" if better else "worse"
 
     def pays(self, gate: str) -> bool:
-        """Whether more depth lowers a gate's validation error."""
+        """Whether more depth makes a gate's validation metric better."""
         return Claim("pays", gate) in self.shown
 
     def depths_compared(self) -> list[int]:
@@ -149,16 +131,20 @@ class Findings:
         depths = [depth for depth in self.summary.depths if self.compared(depth)]
         return list(dict.fromkeys([*depths[:1], *depths[-1:]]))
 
+    def worse(self, after: Mean | None, before: Mean | None, split: str | None = None) -> Estimate | None:
+        """By how much a net's metric is worse than another's; what the size of a split leaves open counts, if named."""
+        return self.scale.worse(after, before, self._sizes.get(split) if split else None)
+
     def _tests(self) -> Iterator[tuple[Claim, float]]:
         for gate in self.summary.gates:
             nets = self.nets(gate)
             # The best of several rates looks better than it is, and the more so the more its seeds scatter: a trend is
             # held to what the luckiest of so many would have to show.
             chosen = max((group.rates for group in nets), default=1)
-            rise = _trend(nets, [_losses(group.train_loss) for group in nets])
+            rise = _trend(nets, [self.loss_scale.sample(net.train_loss) for net in nets])
             if rise:
                 yield Claim("harder", gate), min(1.0, chosen * rise.p_above())
-            fall = _trend(nets, [_odds(group.validation_error, self._images("validation")) for group in nets])
+            fall = _trend(nets, [self.scale.sample(net.validation_metric, self._size("validation")) for net in nets])
             if fall:
                 yield Claim("pays", gate), min(1.0, chosen * fall.p_below())
         for depth in self.depths_compared():
@@ -169,20 +155,21 @@ class Findings:
                     yield Claim("apart", other.gate, depth), apart.p_apart()
 
     def _apart(self, base: Group, other: Group) -> Estimate | None:
-        images = self._images("test")
-        one, two = _odds(other.test_error, images), _odds(base.test_error, images)
+        one, two = (self.scale.sample(net.test_metric, self._size("test")) for net in (other, base))
         return difference(one, two) if one and two else None
 
-    def _images(self, split: str) -> float:
-        return float((self.summary.data.get("sizes") or {}).get(split) or math.inf)
+    def _fits(self, deep: Group, shallow: Group) -> bool:
+        """Whether some rate that was tried lets the deeper net fit its data as the shallower one does."""
+        if deep.best_train_metric is None or shallow.train_metric is None:
+            return self.loss_scale.close(_loss(deep), _loss(shallow))
+        return self.scale.close(deep.best_train_metric, shallow.train_metric.value)
 
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return self.summary.data.get("sizes") or {}
 
-def change(after: Mean | None, before: Mean | None, images: float | None = None) -> Estimate | None:
-    """The difference of two errors as fractions; what so many images leave open counts to its standard error."""
-    if after is None or before is None:
-        return None
-    samples = [Sample(mean.values, error_variance(mean.value, images) if images else 0.0) for mean in (after, before)]
-    return difference(*samples)
+    def _size(self, split: str) -> float:
+        return float(self._sizes.get(split) or math.inf)
 
 
 def is_plain(gate: str) -> bool:
@@ -211,24 +198,8 @@ def _trend(nets: Sequence[Group], samples: Sequence[Sample | None]) -> Estimate 
     return trend([sample for _, sample in pairs], [place for place, _ in pairs])
 
 
-def _losses(loss: Mean | None) -> Sample | None:
-    return Sample([log_loss(value) for value in loss.values]) if loss else None
-
-
-def _odds(error: Mean | None, images: float) -> Sample | None:
-    """Errors on so many images, which stand for others that were not seen."""
-    if error is None:
-        return None
-    if math.isinf(images):  # how many there were is not known: take the errors as they are
-        return Sample(error.values)
-    return Sample([log_odds(value, images) for value in error.values], odds_variance(error.value, images))
-
-
-def _fits(deep: Group, shallow: Group) -> bool:
-    """Whether some rate that was tried lets the deeper net fit its data as the shallower one does."""
-    if deep.least_train_error is None or shallow.train_error is None:
-        return _loss(deep) < RATIO * _loss(shallow)
-    return deep.least_train_error < shallow.train_error.value + POINT
+def _values(means: Iterable[Mean | None]) -> list[float]:
+    return [value for mean in means if mean for value in mean.values]
 
 
 def _loss(group: Group) -> float:

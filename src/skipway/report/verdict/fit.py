@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from skipway.report.numbers import counted, listed, percent, points, rounded
+from skipway.report.numbers import counted, listed, rounded
 from skipway.report.summary import Group
-from skipway.report.verdict.findings import POINT, Findings, State, change, seeds_at_chance, state
+from skipway.report.verdict.chance import State, seeds_at_chance, state
+from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.inference import LEVEL, Estimate
 
 FEWEST_SEEDS = 2
-_VISIBLE = 0.0005  # of an error: less is 0.0 points
 
 
 def fit(found: Findings) -> list[str]:
@@ -31,7 +31,8 @@ def _harder(found: Findings, gate: str) -> str:
     """A gate whose nets depth makes harder to train."""
     best, deep = found.shallower(gate), found.nets(gate)[-1]
     assert best is not None
-    numbers = f"{_what(deep)} is {_fitted(best)} at depth {best.depth} and {_fitted(deep)} at depth {deep.depth}"
+    ends = listed([f"{_fitted(found, net)} at depth {net.depth}" for net in (best, deep)])
+    numbers = f"{_what(found, deep)} is {ends}"
     if state(deep, found.summary.guessing) == "at chance":
         return f"Depth stops {gate} nets from training: their {numbers}, no better than guessing. {_rates(deep)}."
     return f"Depth makes {gate} nets harder to train: their {numbers}. {_rates(deep)}."
@@ -57,7 +58,7 @@ def _others(found: Findings, gates: list[str]) -> list[str]:
     changes = {gate: _change(found, gate) for gate in gates}
     level = LEVEL / max(1, len(found.ps))  # no interval leaves out 0 where the verdict's tests together show nothing
     bounded = {gate: own.interval(level)[1] for gate, own in changes.items() if own}
-    steady = [gate for gate, most in bounded.items() if most <= POINT]
+    steady = [gate for gate, most in bounded.items() if most <= _small(found, gate)]
     sentences = []
     if steady:
         most = max(bounded[gate] for gate in steady)
@@ -67,25 +68,34 @@ def _others(found: Findings, gates: list[str]) -> list[str]:
         sentences.append(_cannot_tell(found, unsure, changes, level))
     alone = [nets[0] for gate in gates if len(nets := found.nets(gate)) == 1]
     if alone:
-        parts = [f"{_fitted(net)} with {net.gate} at depth {net.depth}" for net in alone]
-        sentences.append(f"At the only depth that is in, {_what(alone[0])} is {listed(parts)}.")
+        parts = [f"{_fitted(found, net)} with {net.gate} at depth {net.depth}" for net in alone]
+        sentences.append(f"At the only depth that is in, {_what(found, alone[0])} is {listed(parts)}.")
     return sentences
 
 
 def _change(found: Findings, gate: str) -> Estimate | None:
-    """By how much the training error of a gate's deepest net is above that of its shallowest."""
+    """By how much a gate's deepest net fits its training data worse than its shallowest."""
     nets = found.nets(gate)
-    return change(nets[-1].train_error, nets[0].train_error) if len(nets) > 1 else None
+    return found.worse(nets[-1].train_metric, nets[0].train_metric) if len(nets) > 1 else None
+
+
+def _small(found: Findings, gate: str) -> float:
+    """What is no difference from a gate's shallowest net."""
+    shallowest = found.nets(gate)[0].train_metric
+    assert shallowest is not None
+    return found.scale.small(shallowest.value)
 
 
 def _steady(found: Findings, gates: list[str], most: float) -> str:
-    """Gates with which depth hardly raises the training error, and that is known."""
+    """Gates with which depth hardly makes the training metric worse, and that is known."""
+    metric = found.summary.metric
     firsts, lasts = ([found.nets(gate)[place] for gate in gates] for place in (0, -1))
-    at = listed([f"{_fitted(net)} with {net.gate}" for net in lasts])
-    above = f"at most {points(most)} above that" if most >= _VISIBLE else "no higher than"
+    at = listed([f"{_fitted(found, net)} with {net.gate}" for net in lasts])
+    does, beyond, no = ("raise", "above", "higher") if metric.lower else ("lower", "below", "lower")
+    apart = f"at most {metric.difference(most)} {beyond} that" if metric.shows(most) else f"no {no} than"
     return (
-        f"Depth does not raise the training error of {listed(gates)} nets: at {_depths(lasts)} it is {at}, {above} at "
-        f"{_depths(firsts)}."
+        f"Depth does not {does} the training {metric.word} of {listed(gates)} nets: at {_depths(lasts)} it is {at}, "
+        f"{apart} at {_depths(firsts)}."
     )
 
 
@@ -94,19 +104,20 @@ def _cannot_tell(found: Findings, gates: list[str], changes: dict[str, Estimate 
     seeds = max(net.train_loss.n for gate in gates for net in found.nets(gate) if net.train_loss)
     ends = "; ".join(_ends(found, gate, changes[gate], level, named=len(gates) > 1) for gate in gates)
     who = "One seed" if seeds < FEWEST_SEEDS else counted(seeds, "seed")
-    what = _what(found.nets(gates[0])[-1])
+    what = _what(found, found.nets(gates[0])[-1])
     return f"{who} cannot tell whether depth matters with {listed(gates)}: the {what} is {ends}."
 
 
 def _ends(found: Findings, gate: str, own: Estimate | None, level: float, *, named: bool) -> str:
     """A gate's shallowest net and its deepest."""
     first, last = found.nets(gate)[0], found.nets(gate)[-1]
-    text = f"{_fitted(first)} at depth {first.depth} and {_fitted(last)} at depth {last.depth}"
+    text = listed([f"{_fitted(found, net)} at depth {net.depth}" for net in (first, last)])
     text += f" with {gate}" if named else ""
     if own is None:
         return text
-    low, high = own.interval(level)
-    return f"{text}, a change of {100 * low:+.1f} to {points(high, sign=True)}"
+    metric, (low, high) = found.summary.metric, own.interval(level)
+    low, high = (low, high) if metric.lower else (-high, -low)
+    return f"{text}, a change of {metric.change(low)} to {metric.difference(high, sign=True)}"
 
 
 def _failing(found: Findings, gates: list[str]) -> list[str]:
@@ -130,8 +141,8 @@ def _failing(found: Findings, gates: list[str]) -> list[str]:
 
 def _where(found: Findings, group: Group, kind: State) -> str:
     text = f"{group.gate} at depth {group.depth}"
-    if kind == "some seeds fail" and group.train_error:
-        return f"{seeds_at_chance(group, found.summary.guessing)} of {group.train_error.n} with {text}"
+    if kind == "some seeds fail" and group.train_loss:
+        return f"{seeds_at_chance(group, found.summary.guessing)} of {group.train_loss.n} with {text}"
     if kind == "diverged" and group.reasons:
         return f"{text} ({group.reasons[0]})"
     return text
@@ -147,15 +158,15 @@ def _none(found: Findings, gates: list[str]) -> list[str]:
     ]
 
 
-def _fitted(group: Group) -> str:
-    """A net's training error, or its loss where no error is measured."""
-    if group.train_error:
-        return percent(group.train_error.value, group.train_error.std)
+def _fitted(found: Findings, group: Group) -> str:
+    """A net's metric on the training data, or its loss where that is missing."""
+    if group.train_metric:
+        return found.summary.metric.text(group.train_metric.value, group.train_metric.std)
     return rounded(group.train_loss.value if group.train_loss else None)
 
 
-def _what(group: Group) -> str:
-    return "training error" if group.train_error else "training loss"
+def _what(found: Findings, group: Group) -> str:
+    return f"training {found.summary.metric.word if group.train_metric else 'loss'}"
 
 
 def _depths(nets: list[Group]) -> str:

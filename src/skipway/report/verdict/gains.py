@@ -1,10 +1,10 @@
-"""Sentences on what a skip gains in test error, and on whether more depth pays."""
+"""Sentences on what a skip gains on the test data, and on whether more depth pays."""
 
 from __future__ import annotations
 
-from skipway.report.numbers import counted, listed, percent, points
+from skipway.report.numbers import counted, listed
 from skipway.report.summary import Group
-from skipway.report.verdict.findings import POINT, Findings, change
+from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.inference import LEVEL, Estimate
 
 _UNEQUAL = 1.1  # parameters that differ by more than this factor are told
@@ -20,8 +20,9 @@ def _at(found: Findings, depth: int) -> list[str]:
     if base is None:
         return []
     nets = [base, *others]
-    errors = listed([f"{_tested(net)} with {net.gate}" for net in nets])
-    return [f"At depth {depth} the test error is {errors}: {_compared(found, base, others)}{_sizes(nets)}."]
+    tested = listed([f"{_tested(found, net)} with {net.gate}" for net in nets])
+    word = found.summary.metric.word
+    return [f"At depth {depth} the test {word} is {tested}: {_compared(found, base, others)}{_sizes(nets)}."]
 
 
 def _compared(found: Findings, base: Group, others: list[Group]) -> str:
@@ -40,31 +41,33 @@ def _compared(found: Findings, base: Group, others: list[Group]) -> str:
 
 
 def _unknown(found: Findings, base: Group, groups: list[Group], comparisons: int) -> str:
-    """Equal within a point, or not known to be: by the interval that all comparisons together keep to."""
-    seeds = min(net.test_error.n for net in [base, *groups] if net.test_error)
+    """Nearly equal, or not known to be: by the interval that all comparisons together keep to."""
+    metric = found.summary.metric
+    seeds = min(net.test_metric.n for net in [base, *groups] if net.test_metric)
     who = listed([group.gate for group in groups])
     intervals = [own.interval(LEVEL / comparisons) for group in groups if (own := _change(found, base, group))]
     if not intervals:
         return f"from {counted(seeds, 'seed')}, so how much of that is chance cannot be told"
     most = max(max(abs(low), abs(high)) for low, high in intervals)
-    if most <= POINT:
-        return f"{who} and {base.gate} differ by less than {points(most)}"
-    left = f"one of up to {points(most)}, either way, is not ruled out"
+    if base.test_metric and most <= found.scale.small(base.test_metric.value):
+        return f"{who} and {base.gate} differ by less than {metric.difference(most)}"
+    left = f"one of up to {metric.difference(most)}, either way, is not ruled out"
     return f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; {left}"
 
 
 def _change(found: Findings, base: Group, group: Group) -> Estimate | None:
-    return change(group.test_error, base.test_error, (found.summary.data.get("sizes") or {}).get("test"))
+    return found.worse(group.test_metric, base.test_metric, "test")
 
 
 def pays(found: Findings) -> list[str]:
-    """Whether more depth lowers the validation error of the gates whose nets it does not make harder to train."""
+    """Whether more depth improves the validation metric of the gates whose nets it does not make harder to train."""
+    metric = found.summary.metric
     gates = [gate for gate in found.summary.gates if len(_validated(found, gate)) > 1 and not found.harder(gate)]
     paying = [gate for gate in gates if found.pays(gate)]
     parts = []
     if paying:
-        fallen = listed([_ends(found, gate) for gate in paying])
-        parts.append(f"More depth pays: the validation error falls {fallen}.")
+        gained = listed([_ends(found, gate) for gate in paying])
+        parts.append(f"More depth pays: the validation {metric.word} {metric.improves} {gained}.")
     rest = [gate for gate in gates if gate not in paying]
     if rest:
         parts.append(_no_gain(found, rest))
@@ -72,40 +75,45 @@ def pays(found: Findings) -> list[str]:
 
 
 def _no_gain(found: Findings, gates: list[str]) -> str:
-    """Gates whose validation error is not shown to fall, with what it may have gained at the most."""
-    images = (found.summary.data.get("sizes") or {}).get("validation")
-    gained = []
+    """Gates whose validation metric is not shown to get better, with what it may have gained at the most."""
+    metric, gained, small = found.summary.metric, [], []
     for gate in gates:
-        nets = _validated(found, gate)
-        own = change(nets[-1].validation_error, nets[0].validation_error, images)
-        if own:
-            # An error can fall to 0 and no further.
-            gained.append(min(-own.interval(LEVEL / len(gates))[0], _mean(nets[0])))
-    which = f"The validation error goes {listed([_ends(found, gate) for gate in gates])}"
+        first, last = (net.validation_metric for net in _ends_of(found, gate))
+        own = found.worse(last, first, "validation")
+        if own and first:
+            gained.append(min(-own.interval(LEVEL / len(gates))[0], found.scale.room(first.value)))
+            small.append(found.scale.small(first.value))
+    which = f"The validation {metric.word} goes {listed([_ends(found, gate) for gate in gates])}"
     if not gained:
         return f"{which}; one seed cannot tell whether more depth pays."
     most = max(0.0, *gained)
-    if most <= POINT:
-        return f"{which}: more depth does not pay{f', or by less than {points(most)}' if most else ''}."
-    return f"{which}: no gain from more depth is shown; a fall by up to {points(most)} is not ruled out."
-
-
-def _mean(net: Group) -> float:
-    return net.validation_error.value if net.validation_error else 0.0
+    if most <= min(small):
+        return f"{which}: more depth does not pay{f', or by less than {metric.difference(most)}' if most else ''}."
+    change = "a fall" if metric.lower else "a rise"
+    return f"{which}: no gain from more depth is shown; {change} by up to {metric.difference(most)} is not ruled out."
 
 
 def _validated(found: Findings, gate: str) -> list[Group]:
-    return [group for group in found.nets(gate) if group.validation_error]
+    return [group for group in found.nets(gate) if group.validation_metric]
+
+
+def _ends_of(found: Findings, gate: str) -> tuple[Group, Group]:
+    """Its shallowest net and its deepest."""
+    nets = _validated(found, gate)
+    return nets[0], nets[-1]
 
 
 def _ends(found: Findings, gate: str) -> str:
-    first, last = _validated(found, gate)[0], _validated(found, gate)[-1]
-    values = [percent(net.validation_error.value) for net in (first, last) if net.validation_error]
-    return f"from {values[0]} at depth {first.depth} to {values[1]} at depth {last.depth} with {gate}"
+    first, last = (
+        f"{found.summary.metric.text(net.validation_metric.value)} at depth {net.depth}"
+        for net in _ends_of(found, gate)
+        if net.validation_metric
+    )
+    return f"from {first} to {last} with {gate}"
 
 
-def _tested(group: Group) -> str:
-    return percent(group.test_error.value, group.test_error.std) if group.test_error else ""
+def _tested(found: Findings, group: Group) -> str:
+    return found.summary.metric.text(group.test_metric.value, group.test_metric.std) if group.test_metric else ""
 
 
 def _sizes(nets: list[Group]) -> str:

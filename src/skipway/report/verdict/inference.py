@@ -25,7 +25,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Sample:
-    """A measure of one net over its seeds, and how exactly one seed's is known, such as from so many test images."""
+    """A measure of one net over its seeds, and how exactly one seed's is known, such as from so many samples."""
 
     values: Sequence[float]
     known: float = 0.0
@@ -112,31 +112,31 @@ def rejected(ps: Mapping[Key, float], level: float = LEVEL) -> set[Key]:
     return found
 
 
-def log_loss(loss: float) -> float:
-    """A loss on the scale on which nets of all depths scatter about alike: its logarithm, from 1e-12 on."""
-    return math.log(max(loss, 1e-12))
+def logarithm(value: float, unit: float = 1.0) -> float:
+    """A loss on the scale on which nets of all depths scatter about alike: its logarithm, from 1e-12 units on."""
+    return math.log(max(value, 1e-12 * (unit or 1.0)))
 
 
-def log_odds(error: float, images: float) -> float:
-    """An error on the scale of log odds, half an image added to both sides so that 0 and 1 have a place there."""
-    return math.log((error * images + 0.5) / ((1 - error) * images + 0.5))
+def log_odds(share: float, samples: float) -> float:
+    """A share of samples on the scale of log odds, half a sample added to both sides so that 0 and 1 have a place."""
+    return math.log((share * samples + 0.5) / ((1 - share) * samples + 0.5))
 
 
-def odds_variance(error: float, images: float) -> float:
-    """The variance of `log_odds` that comes from measuring on so many images."""
-    share = _inside(error, images)
-    return 1 / ((images + 1) * share * (1 - share))
+def odds_variance(share: float, samples: float) -> float:
+    """The variance of `log_odds` that comes from measuring on so many samples."""
+    inside = _inside(share, samples)
+    return 1 / ((samples + 1) * inside * (1 - inside))
 
 
-def error_variance(error: float, images: float) -> float:
-    """The same of the error itself."""
-    share = _inside(error, images)
-    return share * (1 - share) / (images + 1)
+def share_variance(share: float, samples: float) -> float:
+    """The same of the share itself."""
+    inside = _inside(share, samples)
+    return inside * (1 - inside) / (samples + 1)
 
 
-def _inside(error: float, images: float) -> float:
-    """An error with half an image added to both sides: that none of them was wrong does not say that none ever is."""
-    return (error * images + 0.5) / (images + 1)
+def _inside(share: float, samples: float) -> float:
+    """A share with half a sample added to both sides: that none of them was wrong does not say that none ever is."""
+    return (share * samples + 0.5) / (samples + 1)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:

@@ -15,22 +15,6 @@ from skipway.report.verdict.fit import fit
 from skipway.report.verdict.gains import gains, pays
 from skipway.report.verdict.inside import gates, gradient
 
-RULES = (
-    "A training is at chance if its error on the training data is at least 95 % of what the best constant answer gets "
-    "wrong. A net trains at a depth if no seed is at chance.",
-    "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths, and no "
-    "learning rate that was tried brings the deepest net within 1 point of the training error of the best shallower "
-    "one.",
-    "A gate is better or worse than another at a depth if their test errors differ beyond chance, unless the best "
-    "learning rate of the worse one is the lowest or the highest that was tried: the next one might have made it "
-    "better.",
-    "More depth pays if the validation error falls with depth beyond chance, over all depths.",
-    "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. Losses "
-    "are compared by their logarithms and errors by their log odds; the tests are Welch's, corrected by Holm's rule "
-    "for their number, and trends for the number of learning rates that the best was chosen from.",
-)
-"""What the words mean, for whoever asks."""
-
 
 @dataclass(frozen=True)
 class Verdict:
