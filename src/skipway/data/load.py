@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,11 +14,16 @@ from skipway.data.arrays import store
 from skipway.data.arrays.given import FORMS, raw_of
 from skipway.data.dataset import Data, Request
 from skipway.data.images.sources import load as load_images
+from skipway.data.tables import frames
+from skipway.data.tables.load import is_table
+from skipway.data.tables.load import load as load_table
 
 
 def load(
     source: Any,
     *,
+    target: str | Iterable[str] | None = None,
+    drop: str | Iterable[str] | None = None,
     task: str | None = None,
     validation: float = 0.1,
     split_seed: int = 0,
@@ -33,6 +39,8 @@ def load(
             folder or a Hub name, `:label=COLUMN` chooses among several columns of class labels. Or ``(x, y)``, inputs
             and targets in memory, and other forms of them: see `skipway.data.arrays.given`. A `Data` comes back as it
             is.
+        target: of a table, the column to be learned, or several; behind a name or a path, ``:target=A+B``.
+        drop: of a table, columns that do not count; behind a name or a path, ``drop=C``.
         task: a specification of the task that targets are for, where that is not the usual one.
         validation: the share of train to hold out for validation, where the source has no validation split of its own.
         split_seed: decides which samples that share is.
@@ -50,11 +58,14 @@ def load(
         raise ValueError(
             f"validation={validation}: the share of train to hold out must lie between 0 and 1, such as 0.1."
         )
-    address = Address.parse(name_of(source))
+    address = Address.parse(name_of(source)).with_options(target=target, drop=drop)
     request = Request(data=str(address), task=task, validation=validation, split_seed=split_seed, image_size=image_size)
-    if kept.is_name(address.place):
+    if is_table(address):
         _check_no_images(request)
-        data: Data = arrays.load(address.place, request)
+        data: Data = load_table(address, request)
+    elif kept.is_name(address.place):
+        _check_no_images(request)
+        data = arrays.load(address.place, request)
     else:
         data = load_images(source, validation=validation, split_seed=split_seed, image_size=image_size)
     return replace(data, request=request)
@@ -73,6 +84,9 @@ def name_of(source: Any) -> str:
         if source.request is None:
             raise ValueError(f"{source.name}: these data were made by hand, and no process could load them again.")
         return source.request.data
+    frame = frames.keep(source)
+    if frame is not None:
+        return str(frame)
     raw = raw_of(source)
     if raw is None:
         raise ValueError(f"an object of type {type(source).__name__} is no data. Valid: a name or a path; {FORMS}.")
