@@ -12,6 +12,11 @@ _KEY = f"(?:{'|'.join(_KEYS)})="
 _FORM = re.compile(f"(?P<place>.*?):(?P<options>{_KEY}.*)", re.DOTALL)
 
 
+TABLE_ENDINGS = (".csv", ".tsv", ".parquet")
+"""Of files of tables."""
+TEXT_ENDINGS = (".txt",)
+
+
 @dataclass(frozen=True)
 class Address:
     """A place and its options."""
@@ -46,6 +51,28 @@ class Address:
     def name(self) -> str:
         """As a person would write it: without the folders."""
         return str(Address(Path(self.place).name, self.options))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is of text, to be read in tokens."""
+        options, file = set(self.options), Path(self.place)
+        return (
+            self.place.startswith("text:")
+            or file.suffix.lower() in TEXT_ENDINGS
+            or "text" in options
+            or (bool(options & {"length", "unit"}) and "target" not in options)
+        )
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is of a table."""
+        is_file = Path(self.place).suffix.lower() in TABLE_ENDINGS
+        return self.place.startswith("frame:") or is_file or bool({"target", "drop"} & set(self.options))
+
+    @property
+    def is_arrays(self) -> bool:
+        """Whether it is of arrays that the cache keeps."""
+        return self.place.startswith("arrays:")
 
     def with_options(self, **options: str | int | Iterable[str] | None) -> Address:
         """The same with more options; several columns are written with a plus.

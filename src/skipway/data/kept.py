@@ -12,7 +12,7 @@ from skipway.rundir.files import write_bytes
 
 DIGITS = 16
 """Hexadecimal digits of a digest in a name."""
-_ENDINGS = {"arrays": "safetensors", "frame": "parquet", "text": "txt"}
+_ENDINGS = {"arrays": "safetensors", "frame": "parquet", "text": "json"}
 KINDS = tuple(_ENDINGS)
 """What may be kept: the word before the digest in a name."""
 

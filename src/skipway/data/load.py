@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-from skipway.data import kept
 from skipway.data.address import Address
-from skipway.data.arrays import dataset as arrays
-from skipway.data.arrays import store
-from skipway.data.arrays.given import FORMS, raw_of
+from skipway.data.arrays.dataset import load as load_arrays
+from skipway.data.arrays.given import FORMS
+from skipway.data.arrays.store import keep as keep_arrays
 from skipway.data.dataset import Data, Request
 from skipway.data.images.sources import load as load_images
-from skipway.data.tables import frames
-from skipway.data.tables.load import is_table
-from skipway.data.tables.load import load as load_table
+from skipway.data.sequences.corpus import keep as keep_strings
+from skipway.data.sequences.corpus import load as load_corpus
 
 
 def load(
@@ -24,6 +22,9 @@ def load(
     *,
     target: str | Iterable[str] | None = None,
     drop: str | Iterable[str] | None = None,
+    text: str | None = None,
+    length: int | None = None,
+    unit: str | None = None,
     task: str | None = None,
     validation: float = 0.1,
     split_seed: int = 0,
@@ -31,16 +32,26 @@ def load(
 ) -> Data:
     """Load data, from the cache where they were read before.
 
-    What is held in memory is written into the cache once, and gets a name by which any process loads it again.
+    What is held in memory is written into the cache once, and gets a name by which any process loads it again. Where
+    there is no test split, a fifth of the samples is held out as one: `skipway.data.splits`.
 
     Args:
-        source: `digits`; or a folder (parquet in the Hub's layout, or train/CLASS/FILE and test/CLASS/FILE); or a Hub
-            name, `owner/name` or `owner/name:configuration`, or `mnist`, `cifar10` or `cifar100` for short. Behind a
-            folder or a Hub name, `:label=COLUMN` chooses among several columns of class labels. Or ``(x, y)``, inputs
-            and targets in memory, and other forms of them: see `skipway.data.arrays.given`. A `Data` comes back as it
-            is.
-        target: of a table, the column to be learned, or several; behind a name or a path, ``:target=A+B``.
-        drop: of a table, columns that do not count; behind a name or a path, ``drop=C``.
+        source: One of these:
+
+            - Labelled images: `digits`; a folder (parquet in the Hub's layout, or train/CLASS/FILE and
+              test/CLASS/FILE); a Hub name, `owner/name` or `owner/name:configuration`, or `mnist`, `cifar10` or
+              `cifar100` for short. Behind a folder or a Hub name, `:label=COLUMN` chooses among several columns of
+              class labels.
+            - A table: a CSV or parquet file, a folder with train.csv and test.csv, a Hub name; or a DataFrame.
+            - A corpus: a text file, a folder with train.txt and test.txt, or a list of strings.
+            - ``(x, y)``, inputs and targets in memory, and other forms of them: `skipway.data.arrays.given`.
+            - A `Data`, which comes back as it is.
+        target: of a table, the column to be learned, or several. This and the next four may stand behind a path or a
+            name, which is how configs have them: ``table.csv:target=A+B,drop=C``.
+        drop: of a table, columns that do not count.
+        text: of a table, the one column of text to learn from, in tokens.
+        length: of text, tokens of a sample.
+        unit: of text, what a token is: characters or words.
         task: a specification of the task that targets are for, where that is not the usual one.
         validation: the share of train to hold out for validation, where the source has no validation split of its own.
         split_seed: decides which samples that share is.
@@ -58,16 +69,15 @@ def load(
         raise ValueError(
             f"validation={validation}: the share of train to hold out must lie between 0 and 1, such as 0.1."
         )
-    address = Address.parse(name_of(source)).with_options(target=target, drop=drop)
+    address = Address.parse(name_of(source)).with_options(target=target, drop=drop, text=text, length=length, unit=unit)
     request = Request(data=str(address), task=task, validation=validation, split_seed=split_seed, image_size=image_size)
-    if is_table(address):
-        _check_no_images(request)
-        data: Data = load_table(address, request)
-    elif kept.is_name(address.place):
-        _check_no_images(request)
-        data = arrays.load(address.place, request)
+    loader = next((loader for belongs, loader in _LOADERS if belongs(address)), None)
+    if loader is None:
+        data: Data = load_images(source, validation=validation, split_seed=split_seed, image_size=image_size)
+    elif image_size is not None:
+        raise ValueError(f"image_size={image_size} is for images; {address} holds none.")
     else:
-        data = load_images(source, validation=validation, split_seed=split_seed, image_size=image_size)
+        data = loader(address, request)
     return replace(data, request=request)
 
 
@@ -84,13 +94,13 @@ def name_of(source: Any) -> str:
         if source.request is None:
             raise ValueError(f"{source.name}: these data were made by hand, and no process could load them again.")
         return source.request.data
-    frame = frames.keep(source)
-    if frame is not None:
-        return str(frame)
-    raw = raw_of(source)
-    if raw is None:
-        raise ValueError(f"an object of type {type(source).__name__} is no data. Valid: a name or a path; {FORMS}.")
-    return store.keep(raw)
+    for keep in _KEEPERS:
+        if name := keep(source):
+            return name
+    raise ValueError(
+        f"an object of type {type(source).__name__} is no data. Valid: a name or a path; a DataFrame, with "
+        f"target=COLUMN; a list of strings; {FORMS}."
+    )
 
 
 def settings_of(source: Any, **given: Any) -> dict[str, Any]:
@@ -114,6 +124,34 @@ def settings_of(source: Any, **given: Any) -> dict[str, Any]:
     return told
 
 
-def _check_no_images(request: Request) -> None:
-    if request.image_size is not None:
-        raise ValueError(f"image_size={request.image_size} is for images; {request.data} holds none.")
+# Arrow is imported where a table is read.
+
+
+def _load_texts(address: Address, request: Request) -> Data:
+    if "text" not in address.options:
+        return load_corpus(address, request)
+    from skipway.data.sequences.texts import load as load_texts
+
+    return load_texts(address, request)
+
+
+def _load_table(address: Address, request: Request) -> Data:
+    from skipway.data.tables.load import load as load_table
+
+    return load_table(address, request)
+
+
+def _keep_frame(source: Any) -> str | None:
+    from skipway.data.tables.frames import keep
+
+    return keep(source)
+
+
+# The first kind that an address belongs to reads it; what belongs to none is the name of a data set of images.
+_LOADERS: tuple[tuple[Callable[[Address], bool], Callable[[Address, Request], Data]], ...] = (
+    (lambda address: address.is_text, _load_texts),
+    (lambda address: address.is_table, _load_table),
+    (lambda address: address.is_arrays, load_arrays),
+)
+# The first of these that knows a form of data in memory keeps it in the cache, and tells its name there.
+_KEEPERS: tuple[Callable[[Any], str | None], ...] = (keep_strings, _keep_frame, keep_arrays)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.batch.trees import tree_map
+from skipway.data.address import Address
 from skipway.data.arrays.standard import Standard
 from skipway.data.arrays.store import recall
 from skipway.data.dataset import Request
@@ -44,20 +45,21 @@ class Arrays(InMemory):
         return found
 
 
-def load(name: str, request: Request) -> Arrays:
+def load(address: Address, request: Request) -> Arrays:
     """Arrays that the cache holds, in splits, with targets as a task takes them.
 
     Raises:
         ValueError: if the cache has none of this name, there are too few samples, or targets that there is nothing to
             learn of.
     """
-    raw = recall(name)
+    address.check()
+    raw = recall(address.place)
     targets = targets_for(request.task, raw.samples.targets, raw.names)
     samples = Samples(raw.samples.inputs, targets.values)
     splits = divide(samples, raw.sizes, targets.classes, request)
     tokens = int(targets.values.max()) + 1 if targets.task == NEXT_TOKEN else None
     return Arrays(
-        name=name,
+        name=address.place,
         fingerprint=raw.fingerprint,
         train=splits.train,
         validation=splits.validation,

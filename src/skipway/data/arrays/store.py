@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from skipway.data import kept
+from skipway.data.arrays.given import raw_of
 from skipway.data.arrays.raw import Raw
 
 _KEY = "skipway"
 
 
-def keep(raw: Raw) -> str:
-    """Keep arrays; returns their name, ``arrays:<16 digits of their fingerprint>``."""
+def keep(source: Any) -> str | None:
+    """Keep arrays in any form that `raw_of` knows; returns their name, and None where this is none of them.
+
+    The name is ``arrays:<16 digits of their fingerprint>``.
+    """
+    raw = raw_of(source)
+    if raw is None:
+        return None
     name = kept.name_of("arrays", raw.fingerprint)
     kept.keep(name, save(raw.tensors, {_KEY: json.dumps(raw.about)}))
     return name

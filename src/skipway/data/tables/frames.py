@@ -19,7 +19,7 @@ from skipway.data.tables.read import Table, joined, plain
 _SIZES = b"sizes"
 
 
-def keep(source: Any) -> Address | None:
+def keep(source: Any) -> str | None:
     """Keep a table; returns its name, ``frame:<16 digits of its digest>``, and None where this is no table.
 
     Args:
@@ -40,7 +40,7 @@ def keep(source: Any) -> Address | None:
     content = _bytes(table)
     name = kept.name_of("frame", hashlib.sha256(content).hexdigest())
     kept.keep(name, content)
-    return Address(name, {}).with_options(target=target)
+    return str(Address(name, {}).with_options(target=target))
 
 
 def recall(name: str) -> Table:

@@ -5,22 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from skipway.data import kept
-from skipway.data.address import Address
+from skipway.data.address import TABLE_ENDINGS, Address
 from skipway.data.dataset import Request
 from skipway.data.hub import HubName, open_dataset
 from skipway.data.splits import NAMES
 from skipway.data.tables.dataset import Rows, rows_of
 from skipway.data.tables.frames import recall, rows_of_dataset
-from skipway.data.tables.read import Table, is_file, joined, read
-
-
-def is_table(address: Address) -> bool:
-    """Whether an address is one of a table."""
-    return (
-        address.place.startswith("frame:")
-        or is_file(Path(address.place))
-        or bool({"target", "drop"} & set(address.options))
-    )
+from skipway.data.tables.read import Table, joined, read
 
 
 def load(address: Address, request: Request) -> Rows:
@@ -44,7 +35,7 @@ def find(place: str) -> Table:
     if kept.is_name(place):
         return recall(place)
     path = Path(place).expanduser()
-    if path.exists() or is_file(path):
+    if path.exists() or path.suffix.lower() in TABLE_ENDINGS:
         return read(path)
     name = HubName.parse(place)
     if name is None:

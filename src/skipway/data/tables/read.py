@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from skipway.data.guard import check_regular, visible
-from skipway.data.splits import NAMES
+from skipway.data.address import TABLE_ENDINGS
+from skipway.data.guard import check_regular
+from skipway.data.split_files import split_files
 
-ENDINGS = (".csv", ".tsv", ".parquet")
-_SPLITS = {"train": "train", "validation": "validation|valid|val|dev", "test": "test"}
 _MOST_BYTES = 2**31 - 1  # of a CSV file: all of it says of which type a column is
 _INDEX = re.compile(r"__index_level_\d+__")  # where pandas writes a DataFrame's index
 
@@ -30,18 +29,13 @@ class Table(NamedTuple):
     """How many are of which split."""
 
 
-def is_file(path: Path) -> bool:
-    """Whether a path looks like a table's."""
-    return path.suffix.lower() in ENDINGS
-
-
 def read(path: Path) -> Table:
     """A file of rows, or a folder of files that are named by their splits: train.csv, test-00000-of-00002.parquet.
 
     Raises:
         ValueError: if there is no such file, or it is not readable; the message names it.
     """
-    files = _files(path) if path.is_dir() else {"train": [path]}
+    files = split_files(path, TABLE_ENDINGS) if path.is_dir() else {"train": [path]}
     return joined({split: pa.concat_tables(map(read_file, found)) for split, found in files.items()}, str(path))
 
 
@@ -98,20 +92,6 @@ def joined(splits: Mapping[str, pa.Table], where: str) -> Table:
     except pa.ArrowException as error:
         raise ValueError(f"{where}: a column is not of one type in all splits: {error}") from error
     return Table(together, {name: len(rows) for name, rows in splits.items()})
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """The files of each split, by their names."""
-    found = {
-        split: [path for path in visible(folder) if is_file(path) and re.fullmatch(f"({words})([-_.].*)?", path.stem)]
-        for split, words in _SPLITS.items()
-    }
-    if not found["train"]:
-        raise ValueError(
-            f"{folder} holds no table for training. Valid: a folder with train.csv, or train-*.parquet, and test and "
-            "validation likewise if there are such splits; or one file, FILE.csv:target=COLUMN."
-        )
-    return {name: found[name] for name in NAMES if found[name]}
 
 
 def _read_csv(path: Path) -> pa.Table:
