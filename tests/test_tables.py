@@ -327,7 +327,9 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
 def test_places_where_there_is_no_table_are_told(tmp_path):
     with pytest.raises(ValueError, match="there is no file '.*none.csv'"):
         load(f"{tmp_path}/none.csv:target=x")
-    with pytest.raises(ValueError, match="holds no table for training. Valid: a folder with train.csv"):
+    with pytest.raises(
+        ValueError, match="holds no file for training that ends in .csv or .tsv or .parquet. Valid: a folder with"
+    ):
         load(f"{tmp_path}:target=x")
     with pytest.raises(ValueError, match="there is no file or folder 'nothing', and it is no name of the Hub's"):
         load("nothing:target=x")

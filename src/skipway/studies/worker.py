@@ -99,7 +99,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
     nets = [plan.build(cell) for cell in cells]
     first = cells[0]
     architecture = plan.nets.architecture(nets[0], gate=first.gate, depth=first.depth, width=config.width)
-    net = describe(nets[0], architecture, data.spec.shape)
+    net = describe(nets[0], architecture, data.spec.example())
     fit = train_nets(
         nets,
         data,
