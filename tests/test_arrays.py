@@ -439,6 +439,18 @@ def test_the_same_study_again_computes_nothing(study):
     assert len(before) == 8
 
 
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.arange(40).reshape(20, 2), "these nets take floating-point numbers; a sample of these data is int64"),
+        ((np.ones((20, 2)), np.ones((20, 3))), "these nets take one tensor; a sample of these data has 2 tensors"),
+    ],
+)
+def test_inputs_that_our_nets_do_not_take_are_told_before_training(x, message):
+    with pytest.raises(ValueError, match=message):
+        sw.fit("plain-dense-2", (x, np.arange(20.0)), sw.Recipe(batch_size=8))
+
+
 def test_fit_takes_what_load_returns(tmp_path):
     recipe = sw.Recipe(steps=2, learning_rates=(0.1,), batch_size=32)
     run = sw.fit("residual-dense-2", load(DIABETES, split_seed=1), recipe, out=tmp_path / "run")

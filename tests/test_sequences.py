@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
 import pandas as pd
@@ -13,6 +14,7 @@ from torch import nn
 
 import skipway as sw
 from skipway.batch.specification import TensorSpec
+from skipway.batch.trees import call, first
 from skipway.data import kept
 from skipway.data.load import load, name_of
 from skipway.data.part import Part
@@ -56,7 +58,7 @@ def test_the_vocabulary_is_that_of_training_the_commonest_first(corpus):
         token for token, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     )
     assert data.spec.outputs == 2 + len(counts)
-    assert data.spec.inputs == TensorSpec((16,), torch.int64)
+    assert data.spec.inputs == TensorSpec((16,), torch.int64, data.spec.outputs)
     unknown = load({"train": ["abab" * 20], "test": ["abcabcabc" * 9]}, length=4)
     assert 1 in torch.cat([x for x, _ in unknown.pipeline().batches(unknown.test, 9)])
     assert int(unknown.targets(unknown.test).max()) < unknown.spec.outputs == 4
@@ -96,8 +98,9 @@ REVIEWS = pd.DataFrame({"body": BODIES, "label": ["odd" if len(b.split()) % 2 el
 def test_texts_are_cut_padded_and_masked():
     data = load(REVIEWS, text="body", target="label", length=6)
     assert data.classes == ("even", "odd")
-    assert data.spec.inputs == {"tokens": TensorSpec((6,), torch.int64), "mask": TensorSpec((6,), torch.bool)}
     words = ["", "?", *data.pipeline().transform.vocabulary.tokens]
+    tokens = TensorSpec((6,), torch.int64, len(words))
+    assert data.spec.inputs == {"tokens": tokens, "mask": TensorSpec((6,), torch.bool)}
     shown = {tuple(body.split()[:6]) for body in BODIES}
     for x, y in data.pipeline().batches(data.train, 10):
         assert torch.equal(x["mask"], x["tokens"] > 0)
@@ -189,31 +192,31 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
 # --- a training ------------------------------------------------------------------------------------------------------
 
 
-class NextCharacter(nn.Module):
-    def __init__(self, depth, vocabulary):
+class Bag(nn.Module):
+    """Words, or the mean of a text's words, through a row of layers."""
+
+    def __init__(self, depth, tokens, outputs):
         super().__init__()
-        self.embed = nn.Embedding(vocabulary, 8)
+        self.embed = nn.Embedding(tokens, 8, padding_idx=0)
         self.blocks = nn.Sequential(*(nn.Linear(8, 8) for _ in range(depth)))
-        self.head = nn.Linear(8, vocabulary)
+        self.head = nn.Linear(8, outputs)
 
-    def forward(self, tokens):
-        return self.head(self.blocks(self.embed(tokens)))
-
-
-def next_character(depth, specification):
-    return NextCharacter(depth, specification.outputs)
+    def forward(self, tokens, mask=None):
+        x = self.blocks(self.embed(tokens))
+        return self.head(x if mask is None else (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
 
 
-def test_a_net_of_ones_own_learns_the_next_character(corpus, tmp_path):
-    recipe = sw.Recipe(steps=3, learning_rates=(0.1,), batch_size=16)
-    study = sw.study(
-        net=next_character,
-        data=f"{corpus}:length=16",
-        depths=[1],
-        seeds=[0],
-        recipe=recipe,
-        out=tmp_path / "s",
-        workers=1,
-    )
-    (run,) = study.runs()
-    assert {"train_error", "validation_loss"} <= set(run.info()["metrics"])
+def bag(depth, specification):
+    return Bag(depth, first(specification.inputs).tokens, specification.outputs)
+
+
+@pytest.mark.parametrize("kind", ["corpus", "texts"])
+def test_a_net_of_ones_own_learns_from_text(kind, tmp_path):
+    source = load([DESCR], length=16) if kind == "corpus" else load(REVIEWS, text="body", target="label", length=6)
+    recipe = sw.Recipe(steps=2, learning_rates=(0.1,), batch_size=16)
+    run = sw.fit(bag, source, recipe, depth=1, out=tmp_path / "run")
+    metrics = run.info()["metrics"]
+    assert metrics["train_loss"] < 2 * math.log(source.spec.outputs)
+    saved = sw.load_net(run.path, net=lambda depth: bag(depth, source.spec))
+    x, _ = next(source.restored(saved.preprocess).batches(source.test, 5))
+    assert len(call(saved.net, x)) == min(5, len(source.test))

@@ -73,6 +73,10 @@ class Tokens(InMemory):
     def _lookup(self, vocabulary: Vocabulary) -> Lookup:
         return Lookup(vocabulary, vocabulary.ids(self.symbols), self.unit, self.length, self.corpus)
 
+    @property
+    def _ids(self) -> TensorSpec:
+        return TensorSpec((self.length,), torch.int64, len(self._fitted.vocabulary))
+
     @cached_property
     def _fitted(self) -> Lookup:
         return self._lookup(Vocabulary.fit(self.train.inputs, self.symbols))
@@ -89,7 +93,7 @@ class Corpus(Tokens):
 
     @property
     def spec(self) -> Specification:
-        return Specification(TensorSpec((self.length,), torch.int64), len(self._fitted.vocabulary))
+        return Specification(self._ids, len(self._fitted.vocabulary))
 
     def targets(self, split: Samples) -> Tensor:
         return self._fitted.ids[split.targets + 1]
@@ -103,5 +107,5 @@ class Texts(Tokens):
 
     @property
     def spec(self) -> Specification:
-        inputs = {"tokens": TensorSpec((self.length,), torch.int64), "mask": TensorSpec((self.length,), torch.bool)}
+        inputs = {"tokens": self._ids, "mask": TensorSpec((self.length,), torch.bool)}
         return Specification(inputs, len(self.classes) or None, self.classes)
