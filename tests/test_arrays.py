@@ -61,6 +61,7 @@ def test_classes_are_held_out_in_their_shares():
     data = load(load_wine())
     assert data.classes == ("class_0", "class_1", "class_2")
     assert torch.bincount(data.test.targets).tolist() == [round(0.2 * count) for count in (59, 71, 48)]
+    assert torch.bincount(data.validation.targets).tolist() == [round(0.1 * count) for count in (47, 57, 38)]
 
 
 def test_splits_that_are_given_stay_as_they_are():
@@ -134,6 +135,7 @@ def test_inputs_may_be_a_tree_and_masks_and_tokens_pass_as_they_are():
     ("y", "task", "usual", "classes", "dtype"),
     [
         (np.linspace(0, 1, 20), None, "regression", (), torch.float32),
+        (np.linspace(0, 1, 20)[:, None], None, "regression", (), torch.float32),
         (np.arange(20) % 3 * 5, None, "classification", ("0", "5", "10"), torch.int64),
         (np.arange(20) % 3 * 5, "regression:loss=huber", "classification", (), torch.float32),
         (np.arange(20) % 2 * 1.0, "classification", "regression", ("0", "1"), torch.int64),
@@ -149,7 +151,9 @@ def test_inputs_may_be_a_tree_and_masks_and_tokens_pass_as_they_are():
 def test_targets_say_what_they_are_for(y, task, usual, classes, dtype):
     data = load((np.random.default_rng(0).normal(size=(20, 3)), y), task=task)
     assert (data.task, data.classes) == (usual, classes)
-    assert first(data.targets(data.train)).dtype == dtype
+    targets = first(data.targets(data.train))
+    assert targets.dtype == dtype
+    assert targets.dim() == (1 if classes else first(y).ndim)
     assert data.spec.outputs == (len(classes) or (40 if usual == "next-token" else None))
 
 
@@ -315,6 +319,9 @@ def test_what_is_damaged_or_gone_is_told(tmp_path, monkeypatch):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged: it does not hold what was kept as arrays:"):
         load(name)
+    path.write_bytes(content[:-8])
+    assert name_of(DIABETES) == name  # given again, what was cut short is written again
+    assert load(name).name == name
     path.write_bytes(b"{")
     with pytest.raises(ValueError, match="is damaged"):
         load(name)

@@ -73,6 +73,13 @@ def test_strings_in_memory_are_the_file_of_their_lines(corpus):
     assert load(corpus, length=17).fingerprint != data.fingerprint
 
 
+def test_other_text_of_the_same_pattern_is_other_data():
+    assert load(["abab" * 20], length=4).fingerprint != load(["cdcd" * 20], length=4).fingerprint
+    other = REVIEWS.assign(body=[body.swapcase() for body in BODIES])
+    one, another = (load(frame, text="body", target="label", unit="characters") for frame in (REVIEWS, other))
+    assert one.fingerprint != another.fingerprint
+
+
 def test_a_damaged_text_is_noticed():
     name = name_of(["one more"])
     kept.path_of(name).write_bytes(b"{}")

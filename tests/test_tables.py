@@ -79,6 +79,20 @@ def test_a_file_and_a_frame_of_the_same_rows_are_the_same_data(tmp_path, csv):
         assert torch.equal(inputs(other, other.test), inputs(ours, ours.test))
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"train": PEOPLE.assign(price=PEOPLE["price"].where(PEOPLE.index != 7, 4.0))},
+        {"train": PEOPLE.assign(town=PEOPLE["town"].replace({"Bern": "Basel"}))},
+        {"train": PEOPLE.rename(columns={"age": "years"})},
+        {"train": PEOPLE[:50], "test": PEOPLE[50:]},
+    ],
+    ids=["target", "texts", "name", "splits"],
+)
+def test_the_fingerprint_is_of_all_that_counts(other):
+    assert load(other, target="price").fingerprint != load(PEOPLE, target="price").fingerprint
+
+
 def test_a_frame_has_a_name_by_which_it_is_found():
     data = load(PEOPLE, target="price", drop="town")
     assert data.request.data.startswith("frame:")
@@ -108,6 +122,9 @@ def test_names_of_classes_in_the_hubs_parquet_are_used(tmp_path):
     for data in (load(f"{tmp_path}:target=y"), load(rows, target="y"), load({"train": rows}, target="y")):
         assert data.classes == ("off", "on")
         assert len(data.test) == 4
+    unlabelled = datasets.Dataset.from_dict({"x": [1.0, 2.0], "y": [0, -1]}, features=features)
+    with pytest.raises(ValueError, match="column 'y', is missing in 1 of 2 rows, the first of them row 1"):
+        load(unlabelled, target="y")
 
 
 def test_a_hub_data_set_with_named_columns(tmp_path, csv, monkeypatch):

@@ -68,7 +68,7 @@ def _usual(values: Tensor, most_classes: int | None) -> str:
         return REGRESSION
     if values.dim() != 1:
         return NEXT_TOKEN
-    few = most_classes is None or values.dtype == torch.bool or len(torch.unique(values)) <= most_classes
+    few = most_classes is None or len(torch.unique(values)) <= most_classes
     return CLASSIFICATION if few else REGRESSION
 
 

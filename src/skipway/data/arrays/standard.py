@@ -24,11 +24,11 @@ class Moments(NamedTuple):
     def of(cls, values: Tensor) -> Moments:
         """Those of float values, (N, ...)."""
         blocks = torch.split(values, _BLOCK)
-        low, high = values.amin(0), values.amax(0)
+        # Exact for a feature that is the same everywhere: its float32 numbers have bits to spare in float64.
         mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / len(values)
         variance = torch.stack([((block.double() - mean) ** 2).sum(0) for block in blocks]).sum(0) / len(values)
-        alike = low == high  # rounding would leave them a deviation
-        return cls(torch.where(alike, low, mean.float()), torch.where(alike, 1.0, variance.sqrt().float()))
+        deviation = variance.sqrt().float()
+        return cls(mean.float(), torch.where(deviation > 0, deviation, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
