@@ -49,12 +49,14 @@ class Execution:
         return asdict(self)
 
 
-def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execution | None = None) -> Execution:
+def choose_execution(
+    net: nn.Module, shape: tuple[int, ...], *, images: int, asked: Execution | None = None
+) -> Execution:
     """Choose for a net that is about to be trained.
 
     Args:
         net: an ordinary net.
-        example: the shape of one input, or an example batch, as `skipway.anatomy.cost.cost` takes it.
+        shape: of one image: channels, height, width.
         images: how many pass through it in the training, all steps together.
         asked: what it says of recomputing and of bfloat16 is taken over.
     """
@@ -63,7 +65,7 @@ def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execut
         return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
-    worth = isinstance(net, SkipNet) and not random and cost(net, example).multiply_adds * images >= _LEAST_PRODUCTS
+    worth = isinstance(net, SkipNet) and not random and cost(net, shape).multiply_adds * images >= _LEAST_PRODUCTS
     return replace(asked, channels_last=True, compiled=worth and can_compile())
 
 
