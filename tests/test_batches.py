@@ -151,8 +151,12 @@ def test_augmentations_leave_the_order_alone():
 
 def test_draws_are_not_those_of_the_orders_own_seed():
     (flip,) = make_augmentations(["flip"])
-    _, drawn = SampleOrder(99, (1, 8, 8), [3], augment=[flip]).take(99)
-    assert not torch.equal(drawn[0], flip.draw(99, (1, 8, 8), torch.Generator().manual_seed(3)))
+
+    def draw(count, generator):
+        return flip.draw(count, (1, 8, 8), generator)
+
+    _, drawn = SampleOrder(99, [3], draws=[draw]).take(99)
+    assert not torch.equal(drawn[0], draw(99, torch.Generator().manual_seed(3)))
 
 
 def test_a_flip_of_every_image_is_every_image_flipped():

@@ -17,6 +17,7 @@ class TensorSpec:
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
+    tokens: int | None = None  # of ids: they are below this, the size of the vocabulary
 
     @classmethod
     def of(cls, batch: Tensor) -> TensorSpec:
@@ -34,15 +35,21 @@ class Specification:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample, where the inputs are one tensor.
+        """Of one sample, where the inputs are one tensor of numbers with a point.
 
         Raises:
-            ValueError: if they are several.
+            ValueError: if they are several, or of another kind.
         """
         if not isinstance(self.inputs, TensorSpec):
             raise ValueError(
                 f"these nets take one tensor; a sample of these data has {len(list(leaves(self.inputs)))} tensors. Use "
                 "a net of your own, which takes them by name or in their order."
+            )
+        if not self.inputs.dtype.is_floating_point:
+            kind = str(self.inputs.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"these nets take floating-point numbers; a sample of these data is {kind}. Of quantities make "
+                "float32; for tokens use a net of your own, which begins with an nn.Embedding."
             )
         return self.inputs.shape
 
@@ -54,7 +61,8 @@ class Specification:
         """As JSON can hold it."""
 
         def plain(spec: TensorSpec) -> dict[str, Any]:
-            return {"shape": list(spec.shape), "dtype": str(spec.dtype).removeprefix("torch.")}
+            about = {"shape": list(spec.shape), "dtype": str(spec.dtype).removeprefix("torch.")}
+            return about if spec.tokens is None else {**about, "tokens": spec.tokens}
 
         inputs = tree_map(plain, self.inputs)
         return {"inputs": inputs, "outputs": self.outputs}

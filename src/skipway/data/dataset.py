@@ -68,6 +68,22 @@ class Pipeline(ABC):
         """What was fitted, as JSON can hold it; `Data.restored` reads it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """How data were asked for, in a config's words: by these any process loads them again."""
+
+    data: str
+    """A path or a name."""
+    task: str | None = None
+    """A specification; None is what such data are usually for."""
+    validation: float = 0.1
+    """Share of the training data to hold out, where the data set does not say."""
+    split_seed: int = 0
+    """Decides which samples are held out."""
+    image_size: int | None = None
+    """For images that stay encoded."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Data(ABC):
     """A data set, ready for training."""
@@ -82,9 +98,11 @@ class Data(ABC):
     test: Any
     validation_rule: str
     """Where the validation split comes from, such as `0.1 of train, stratified, seed 0`: part of a run's identity."""
-
-    task: ClassVar[str]
+    task: str
     """What such data are usually for: the name of a task."""
+    request: Request | None = None
+    """What they were loaded by; None where no `skipway.load` made them."""
+
     preprocess: ClassVar[str]
     """The usual preprocessing of such data."""
     samples: ClassVar[str] = "samples"

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from skipway.data.images.augment import Augmentation, Shape
+Draw = Callable[[int, Generator], Tensor]
+"""What is drawn at random for so many samples, (N, ...)."""
 
 
 class SampleOrder:
-    """For each seed an endless chain of permutations of N samples, with a draw of each augmentation for every sample.
+    """For each seed an endless chain of permutations of N samples, with whatever is drawn at random for every sample.
 
-    Samples and draws come from generators of their own, so the order is the same with and without augmentations. The
+    Samples and draws come from generators of their own, so the order is the same with and without draws. The
     generators are the CPU's on every device: an order must not depend on where it is used.
 
     Args:
         size: N.
-        shape: (C, H, W) of a sample, which augmentations need to know.
         seeds: distinct.
-        augment: draws for each sample; images too small for one are refused here, with a `ValueError`.
+        draws: what augmentations draw, each for all samples of a permutation.
         device: where what is taken lies. It goes there a permutation at a time, so that a batch waits for no copy.
     """
 
     def __init__(
         self,
         size: int,
-        shape: Shape,
         seeds: Sequence[int],
         *,
-        augment: Sequence[Augmentation] = (),
+        draws: Sequence[Draw] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        self._size, self._shape, self._augment, self._device = size, shape, tuple(augment), device
+        self._size, self._draws, self._device = size, tuple(draws), device
         self._orders = [Generator().manual_seed(seed) for seed in seeds]
         self._changes = [Generator().manual_seed(_seed_of_changes(seed)) for seed in seeds]
         self.taken = 0
@@ -46,7 +45,7 @@ class SampleOrder:
         """The next `count` samples of each seed, at most N, and what was drawn for them.
 
         Returns:
-            Their places in the split, int64 (seeds, count); then for each augmentation (seeds, count, ...).
+            Their places in the split, int64 (seeds, count); then of each draw (seeds, count, ...).
         """
         if self._ahead[0].shape[1] < count:
             self._ahead = [torch.cat(parts, 1) for parts in zip(self._ahead, self._permutations(), strict=True)]
@@ -72,11 +71,11 @@ class SampleOrder:
         self.taken = state["taken"]
 
     def _permutations(self) -> list[Tensor]:
-        """One more permutation for each seed, int64 (seeds, N), and what each augmentation draws, (seeds, N, ...)."""
+        """One more permutation for each seed, int64 (seeds, N), and each draw, (seeds, N, ...)."""
         self._before = torch.stack([generator.get_state() for generator in self._orders + self._changes])
         drawn = [[torch.randperm(self._size, generator=generator) for generator in self._orders]]
-        for augmentation in self._augment:
-            drawn.append([augmentation.draw(self._size, self._shape, changes) for changes in self._changes])
+        for draw in self._draws:
+            drawn.append([draw(self._size, changes) for changes in self._changes])
         return [torch.stack(of_seeds).to(self._device) for of_seeds in drawn]
 
 

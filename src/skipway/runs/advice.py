@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,16 +47,16 @@ def check_width(make: Callable[[int], nn.Module], *, width: int | None, depth: i
         )
 
 
-def what_would_fit(net: nn.Module, shape: tuple[int, ...], batch: int, resources: Resources) -> str:
+def what_would_fit(net: nn.Module, example: Any, batch: int, resources: Resources) -> str:
     """A message: what the batch needs, what is free, and the first setting that would fit.
 
     Args:
         net: the net.
-        shape: of one input, such as (channels, height, width).
+        example: the shape of one input, or an example batch, as `skipway.anatomy.cost.cost` takes it.
         batch: samples of a step in this process.
         resources: what it ran with.
     """
-    stored, recomputed = activation_bytes(net, shape)
+    stored, recomputed = activation_bytes(net, example)
     free = _free(torch.device(resources.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
     now = (resources.accumulate, resources.asked.recompute)
     needs = _per_step(stored, recomputed, batch, *now)
@@ -71,9 +72,9 @@ def what_would_fit(net: nn.Module, shape: tuple[int, ...], batch: int, resources
     return f"{told}. Even one image at a time, recomputed, keeps {least / _GIB:.2f} GiB: {way_out}."
 
 
-def activation_bytes(net: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+def activation_bytes(net: nn.Module, example: Any) -> tuple[int, int]:
     """What a training step keeps of one image, in bytes: stored, and with blocks computed again."""
-    blocks, whole = block_costs(net, shape), cost(net, shape).activation_bytes
+    blocks, whole = block_costs(net, example), cost(net, example).activation_bytes
     return whole, whole - sum(block.activation_bytes for block in blocks) + plan_segments(blocks).bytes
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
+from skipway.data.load import settings_of
 from skipway.nets.factory import use, use_module
 from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
@@ -22,7 +24,7 @@ _DEFAULT = RunConfig()
 
 def fit(
     net: str | nn.Module | Callable[..., nn.Module],
-    data: str | os.PathLike[str] = _DEFAULT.data,
+    data: Any = _DEFAULT.data,
     recipe: Recipe | str | None = None,
     *,
     task: str | Callable[..., Tensor] | None = None,
@@ -45,7 +47,8 @@ def fit(
         net: by name, with settings of its family if need be: "resnet-56", "resnet-56:shortcut=B"; or any module, which
             is copied; or a function that makes one, of depth, gate, width, seed and specification
             (`skipway.nets.factory`).
-        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
+        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, a local file or folder, arrays (x, y),
+            or whatever else `skipway.load` takes or returns.
         recipe: a `Recipe`, or the name of one; None is that of the net's papers.
         task: "classification", "regression", "next-token", or a loss of your own, a function of outputs and targets
             that gives one number a sample; None is what such data are usually for.
@@ -73,16 +76,15 @@ def fit(
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
     if learning_rate is not None:
         chosen = replace(chosen, learning_rates=(learning_rate,))
+    own_task = task if task is None or isinstance(task, str) else use_loss(task)
     config = replace(
         default,
-        data=os.fspath(data),
-        task=task if task is None or isinstance(task, str) else use_loss(task),
+        **settings_of(data, task=own_task, image_size=image_size),
         gate=gate,
         depth=depth,
         width=width,
         weights=None if weights is None else os.fspath(weights),
         seed=seed,
-        image_size=image_size,
         recipe=chosen,
     )
     resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())

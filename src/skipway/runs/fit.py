@@ -91,8 +91,8 @@ def train_nets(
     task = task.fit(data.targets(data.train))
     net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
     steps = recipe.total_steps(len(data.train))
-    execution = choose_execution(nets[0], data.spec.shape, images=steps * recipe.batch_size, asked=resources.asked)
-    prepare(net.net, execution, block_costs(nets[0], data.spec.shape) if execution.recompute else ())
+    execution = choose_execution(nets[0], data.spec.example(), images=steps * recipe.batch_size, asked=resources.asked)
+    prepare(net.net, execution, block_costs(nets[0], data.spec.example()) if execution.recompute else ())
     probe = SignalProbe(data, pipeline, task, net, device)
     part = Part(world.rank, world.size)
     stream = pipeline.stream(data.train, batch_size=recipe.batch_size, seeds=seeds, device=device, part=part)
@@ -154,9 +154,9 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
     return "done", None
 
 
-def describe(net: nn.Module, architecture: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
-    """A net, as run.json holds it, with its cost for one input of a shape, such as (channels, height, width)."""
-    own = cost(net, shape)
+def describe(net: nn.Module, architecture: Mapping[str, Any], example: Any) -> dict[str, Any]:
+    """A net, as run.json holds it, with its cost for one of such inputs: a shape, or an example batch."""
+    own = cost(net, example)
     blocks = len(net.blocks) if isinstance(net, SkipNet) else len(find_skips(net))
     counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": blocks}
     return {**architecture, **counts}

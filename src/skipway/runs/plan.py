@@ -143,7 +143,13 @@ def _net_of(net: str, gate: str | None, depth: int | None) -> tuple[NetFactory, 
 
 def load_data(config: Any) -> Data:
     """The data that a config names."""
-    return load(config.data, validation=config.validation, split_seed=config.split_seed, image_size=config.image_size)
+    return load(
+        config.data,
+        task=config.task,
+        validation=config.validation,
+        split_seed=config.split_seed,
+        image_size=config.image_size,
+    )
 
 
 def with_data(config: C, data: Data) -> tuple[C, Task]:

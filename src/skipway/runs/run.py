@@ -184,7 +184,7 @@ def _fit(planned: PlannedRun, resources: Resources, hooks: Sequence[Hook]) -> Fi
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         share = recipe.batch_size // resources.world.size
-        raise MemoryError(what_would_fit(planned.net, planned.data.spec.shape, share, resources)) from error
+        raise MemoryError(what_would_fit(planned.net, planned.data.spec.example(), share, resources)) from error
 
 
 @contextmanager
@@ -257,7 +257,7 @@ class _Record(Hook):
         self._fixed: Json = {
             "command": command,
             "cell": planned.cell,
-            "net": describe(planned.net, self._architecture, planned.data.spec.shape),
+            "net": describe(planned.net, self._architecture, planned.data.spec.example()),
             "task": planned.task.describe(),
             "identity": planned.identity,
             "config": planned.config.to_dict(),

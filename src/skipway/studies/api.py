@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from skipway.data.load import settings_of
 from skipway.nets.factory import use
 from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 def study(
-    data: str | os.PathLike[str] = _DEFAULT.data,
+    data: Any = _DEFAULT.data,
     *,
     net: str | Callable[..., nn.Module] = _DEFAULT.net,
     task: str | Callable[..., Tensor] | None = None,
@@ -45,7 +46,8 @@ def study(
     Gates, depths, learning rates and seeds may each be one or several.
 
     Args:
-        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
+        data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, a local file or folder, arrays (x, y),
+            or whatever else `skipway.load` takes or returns.
         net: the family of nets, with settings if need be ("dense", "cifar:order=pre"), or a function of your own that
             makes them: it may take depth, gate, skip, width, seed and specification (`skipway.nets.factory`).
         task: "classification", "regression", "next-token", or a loss of your own: a function of outputs and targets
@@ -76,9 +78,8 @@ def study(
     if learning_rates is not None:
         chosen = replace(chosen, learning_rates=_several(learning_rates))
     config = StudyConfig(
-        data=os.fspath(data),
+        **settings_of(data, task=task if task is None or isinstance(task, str) else use_loss(task)),
         net=named,
-        task=task if task is None or isinstance(task, str) else use_loss(task),
         gates=_several(gates),
         depths=default.depths if depths is None else _several(depths),
         seeds=_several(seeds),

@@ -90,7 +90,7 @@ def _here(device: str) -> str:
 def _test_scores(run: Run, cell: Cell, plan: Plan, device: str) -> Json:
     data, task = plan.data, plan.task
     saved = load_net(run.checked(WEIGHTS), lambda: plan.build(cell))
-    execution = choose_execution(saved.net, data.spec.shape, images=len(data.test))
+    execution = choose_execution(saved.net, data.spec.example(), images=len(data.test))
     prepare(saved.net.to(device), execution)
     scores = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), task, device=device)
     return named_scores(scores, task, "test")[0]

@@ -18,7 +18,8 @@ class StudyConfig:
     """Gates x depths x learning rates x seeds on a data set: all that decides a study's numbers."""
 
     data: str = "digits"
-    """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder in the Hub's layout."""
+    """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder of parquet or image files; a
+    table, table.csv:target=price,drop=id; texts, corpus.txt:length=64 or reviews.csv:text=body,target=label."""
     net: str = "dense"
     """The family of nets, with settings if need be (dense, dense:activation=tanh), or a function of your own that makes
     them: package.module:function."""

@@ -87,7 +87,7 @@ def commit(study: Study, name: str, contents: Sequence[RunContent]) -> None:
 
 def study_data(config: StudyConfig) -> Data:
     """The study's data; a process loads them once."""
-    return _load(config.data, config.validation, config.split_seed, config.image_size)
+    return _load(config.data, config.task, config.validation, config.split_seed, config.image_size)
 
 
 def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
@@ -99,7 +99,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
     nets = [plan.build(cell) for cell in cells]
     first = cells[0]
     architecture = plan.nets.architecture(nets[0], gate=first.gate, depth=first.depth, width=config.width)
-    net = describe(nets[0], architecture, data.spec.shape)
+    net = describe(nets[0], architecture, data.spec.example())
     fit = train_nets(
         nets,
         data,
@@ -153,5 +153,5 @@ class _Progress(Hook):
 
 
 @lru_cache(maxsize=1)
-def _load(source: str, validation: float, split_seed: int, image_size: int | None) -> Data:
-    return load(source, validation=validation, split_seed=split_seed, image_size=image_size)
+def _load(source: str, task: str | None, validation: float, split_seed: int, image_size: int | None) -> Data:
+    return load(source, task=task, validation=validation, split_seed=split_seed, image_size=image_size)

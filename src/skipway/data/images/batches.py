@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from skipway.data.images.augment import Augmentation
+from skipway.data.cuts import check_saved, check_stream, slices
+from skipway.data.images.augment import Augmentation, Shape
 from skipway.data.images.encoded import Encoded
 from skipway.data.images.labelled import Split
 from skipway.data.images.mixing import with_neighbours
@@ -64,18 +66,7 @@ class BatchStream:
         scale: float | None = None,
         num_classes: int | None = None,
     ) -> None:
-        if not 1 <= batch_size <= len(split):
-            raise ValueError(
-                f"batch size {batch_size} on a split of {len(split)} samples. A batch is one sample or more, at "
-                f"most the whole split: 1 to {len(split)} are valid."
-            )
-        if not seeds:
-            raise ValueError("no seed was given; a stream has one replica for each seed, such as seeds=[0].")
-        if part.count > batch_size:
-            raise ValueError(
-                f"a batch of {batch_size} for {part.count} processes leaves some without a sample. The batch is that "
-                f"of all processes together: {part.count} or more are valid, or {batch_size} processes or fewer."
-            )
+        check_stream(len(split), batch_size, seeds, part)
         self.batch_size = batch_size
         self.seeds = tuple(seeds)
         self._labels = split.labels.to(device)
@@ -87,8 +78,9 @@ class BatchStream:
         if self._prepare.mixes:
             self._share = with_neighbours(share, batch_size)
         self._own = slice(share.start - self._share.start, share.stop - self._share.start)
-        channels, height, width = split.images.shape[1:]
-        self._order = SampleOrder(len(split), (channels, height, width), distinct, augment=self._augment, device=device)
+        shape = cast(Shape, tuple(split.images.shape[1:]))
+        draws = [partial(_draw, augmentation, shape) for augmentation in self._augment]
+        self._order = SampleOrder(len(split), distinct, draws=draws, device=device)
         self._pixels: Pixels
         if isinstance(split.images, Encoded):
             self._pixels = Streamed(
@@ -123,9 +115,7 @@ class BatchStream:
             ValueError: if that stream had other seeds, another batch size, a split of another size or other
                 augmentations.
         """
-        for name, value in self._about().items():
-            if state[name] != value:
-                raise ValueError(f"the saved stream has {name} {state[name]}, this one {value}; they must be equal.")
+        check_saved(state, self._about())
         self._order.load_state_dict(state)
         self._pixels.go_on(state)
 
@@ -141,6 +131,10 @@ class BatchStream:
             "samples": len(self._labels),
             "augment": [repr(augmentation) for augmentation in self._augment],
         }
+
+
+def _draw(augmentation: Augmentation, shape: Shape, count: int, generator: Generator) -> Tensor:
+    return augmentation.draw(count, shape, generator)
 
 
 def batches(
@@ -169,11 +163,8 @@ def batches(
     Raises:
         ValueError: if the batch size is below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch size {batch_size}; a batch holds at least 1 sample.")
     preprocess = preprocess.to(device)
-    share = part.of(len(split))
-    parts = [slice(first, min(first + batch_size, share.stop)) for first in range(share.start, share.stop, batch_size)]
+    parts = slices(len(split), batch_size, part)
     for here, images in zip(parts, _pixels_of(split.images, parts, device, workers), strict=True):
         yield preprocess(images), split.labels[here].to(device)
 

@@ -75,8 +75,8 @@ class Images(Data):
     train: Split
     validation: Split
     test: Split
+    task: str = "classification"
 
-    task: ClassVar[str] = "classification"
     preprocess: ClassVar[str] = "pixel"
     samples: ClassVar[str] = "images"
 

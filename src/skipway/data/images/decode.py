@@ -98,7 +98,8 @@ def find_columns(features: Mapping[str, Any], label: str | None = None) -> Colum
     listing = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
     rule = "The rule: one Image column and one ClassLabel column."
     if len(images) != 1:
-        raise ValueError(f"{_there_are(images, 'Image')}; columns: {listing}. {rule}")
+        table = "" if images else " For a table without images, name what is to be learned: ':target=COLUMN'."
+        raise ValueError(f"{_there_are(images, 'Image')}; columns: {listing}. {rule}{table}")
     if not labels:
         layout = "Image files need the layout train/CLASS/FILE with two classes or more."
         raise ValueError(f"{_there_are(labels, 'ClassLabel')}; columns: {listing}. {rule} {layout}")

@@ -87,8 +87,7 @@ class Streamed:
         self._batches.close()
 
     def _order(self) -> SampleOrder:
-        _, channels, height, width = self._images.shape
-        return SampleOrder(len(self._images), (channels, height, width), self._seeds)
+        return SampleOrder(len(self._images), self._seeds)
 
     def _begin(self, order: SampleOrder) -> None:
         """From where an order stands; no process is started before the first batch is taken."""

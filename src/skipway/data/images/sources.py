@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 
 from skipway.data.guard import check_folder, check_paths, visible
 from skipway.data.holdout import hold_out, hold_out_exactly
+from skipway.data.hub import HubName, commit_of, is_offline_by_choice, open_dataset, unreachable
 from skipway.data.images import cache
 from skipway.data.images.dataset import Images
 from skipway.data.images.labelled import SourceData, Split, fingerprint
@@ -32,9 +32,9 @@ ALIASES = {
 WAYS = (
     f"'{DIGITS}' (ships with scikit-learn, works offline); a folder of parquet or image files (works offline); "
     f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}; "
-    "where a data set has several columns of class labels, ':label=COLUMN' behind it chooses one"
+    "where a data set has several columns of class labels, ':label=COLUMN' behind it chooses one; "
+    "a table, 'FILE.csv:target=COLUMN'; a text, 'FILE.txt:length=64'"
 )
-_HUB_NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[\w.-]+))?")
 _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
 
 
@@ -102,12 +102,12 @@ def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, 
             return name, stream_folder(folder, image_size, label)
         return name, cache.recall(_folder_key(folder, label), partial(read_folder, folder, label))
     place, usual_label = _parts(ALIASES.get(place, place))
-    hub = _HUB_NAME.fullmatch(place)
+    hub = HubName.parse(place)
     if hub is None or isinstance(source, os.PathLike):
         near = difflib.get_close_matches(text, [DIGITS, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no folder {text!r}, and it is no data set's name.{hint} Valid: {WAYS}.")
-    return text, _from_hub(hub["name"], hub["config"], label or usual_label, image_size)
+    return text, _from_hub(hub, label or usual_label, image_size)
 
 
 def _parts(source: str) -> tuple[str, str | None]:
@@ -203,20 +203,20 @@ def _folder_key(folder: Path, label: str | None) -> cache.Key:
     return cache.Key(folder.name, _with_label(f"folder {folder}", label), "\n".join(state))
 
 
-def _from_hub(name: str, config: str | None, label: str | None, image_size: int | None) -> SourceData:
+def _from_hub(hub: HubName, label: str | None, image_size: int | None) -> SourceData:
     """A Hub data set at its present commit; where the Hub cannot be asked, as it was last decoded here."""
-    asked = _with_label(f"{name}:{config}" if config else name, label)
+    asked = _with_label(str(hub), label)
     origin = f"hub {asked}"
     try:
-        commit = _commit(name)
+        commit = commit_of(hub)
     except Exception as error:  # the HTTP library's own kinds, which differ between its versions
         held = cache.latest(cache.Key(asked, origin, "")) if image_size is None else None
         if held is not None:
             return held
-        if not _offline_by_choice():
-            raise _unreachable(asked, error) from error
+        if not is_offline_by_choice():
+            raise unreachable(asked, error) from error
         commit = None  # load_dataset can still find what the Hugging Face cache holds
-    read = partial(read_hub, name, config, commit, label, image_size)
+    read = partial(read_hub, hub, commit, label, image_size)
     return read() if image_size is not None else cache.recall(cache.Key(asked, origin, commit or ""), read)
 
 
@@ -234,45 +234,18 @@ def _no_progress_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def read_hub(
-    name: str, config: str | None, commit: str | None, label: str | None = None, image_size: int | None = None
-) -> SourceData:
+def read_hub(hub: HubName, commit: str | None, label: str | None = None, image_size: int | None = None) -> SourceData:
     """A Hub data set at a commit (None: whichever is at hand); `label`: which of several label columns.
 
     Decoded, or with an `image_size` left encoded where `datasets` keeps it.
     """
     from datasets import config as config_of_datasets
-    from datasets import load_dataset
     from huggingface_hub import constants
 
     from skipway.data.images.decode import decode
     from skipway.data.images.streamed import from_dataset
 
-    asked = f"{name}:{config}" if config else name
-    try:
-        dataset = load_dataset(name, config, revision=commit)
-    except Exception as error:  # OSError, ValueError, RuntimeError, by what went wrong
-        raise _unreachable(asked, error) from error
-    with _about(asked):
+    dataset = open_dataset(hub, commit)
+    with _about(str(hub)):
         check_paths(dataset, constants.HF_HUB_CACHE, config_of_datasets.HF_DATASETS_CACHE)
         return decode(dataset, label) if image_size is None else from_dataset(dataset, image_size, label)
-
-
-def _commit(name: str) -> str | None:
-    """The commit that the Hub's main branch is at."""
-    from huggingface_hub import HfApi
-
-    return HfApi().dataset_info(name, timeout=5).sha
-
-
-def _offline_by_choice() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-def _unreachable(asked: str, error: Any) -> OSError:
-    return OSError(
-        f"the Hub did not give {asked!r}: {error}. There is no local folder of that name either. "
-        f"'{DIGITS}' and a local folder of parquet or image files work offline."
-    )
