@@ -20,11 +20,11 @@ from pathlib import Path
 
 import loky
 import torch
-from torch.nn.functional import cross_entropy as torch_cross_entropy
+from torch.nn.functional import cross_entropy
 
 from skipway.nets.registry import build
 from skipway.studies.process import start_worker
-from skipway.training.evaluate import cross_entropy
+from skipway.tasks.classification import Classification
 from skipway.training.optim import make_update
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Stack, stack_size
@@ -96,7 +96,7 @@ def alone(job: tuple[str, int, int, int], count: int, threads: int, steps: int) 
 
     def step() -> None:
         optimizer.zero_grad()
-        torch_cross_entropy(net(x), y).backward()
+        cross_entropy(net(x), y).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), RECIPE.clip or 1.0)
         optimizer.step()
 
@@ -126,7 +126,7 @@ def stack_step(net: Stack, batch: int) -> Callable[[], None]:
 
     def step() -> None:
         net.zero_grad()
-        cross_entropy(net(x), y).sum().backward()
+        Classification().losses(net(x), y).mean(1).sum().backward()
         update.step(rates)
 
     return step

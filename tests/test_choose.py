@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers import CLASSES, dense, digits
+from helpers import CLASSES, digits
 from skipway.data.images.dataset import ImagePipeline
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.studies.choose import choose, score_on_test
-from skipway.studies.grid import Cell
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import Cell, Plan
 from skipway.training.evaluate import evaluate
 from skipway.training.replicas import Single
 
@@ -48,57 +49,58 @@ def cell(rate: float, seed: int = 0, gate: str = "plain", depth: int = 5) -> Cel
 
 def test_the_lowest_mean_wins_whatever_one_seed_says(tmp_path):
     losses = {cell(0.1, 0): 0.1, cell(0.1, 1): 0.9, cell(0.3, 0): 0.4, cell(0.3, 1): 0.4}
-    assert choose(*study_of(tmp_path, losses)) == [both(0.3)]
+    assert choose(*study_of(tmp_path, losses), CLASSES.metric) == [both(0.3)]
 
 
 def test_two_questions_have_two_answers(tmp_path):
     """The demo's residual-10: a few validation images chose a rate at which it trains a hundred times worse."""
     ends = {cell(0.01): ended(0.065, 0.048, 0.16), cell(0.1): ended(0.0004, 0.050, 0.14)}
-    (chosen,) = choose(*study_of(tmp_path, ends))
+    (chosen,) = choose(*study_of(tmp_path, ends), CLASSES.metric)
     assert chosen["learning_rate"] == {"training": 0.1, "validation": 0.01}
 
 
 def test_of_equal_validation_errors_the_lower_loss_decides(tmp_path):
     ends = {cell(0.01): ended(0.1, 0.05, 0.16), cell(0.1): ended(0.2, 0.05, 0.14)}
-    (chosen,) = choose(*study_of(tmp_path, ends))
+    (chosen,) = choose(*study_of(tmp_path, ends), CLASSES.metric)
     assert chosen["learning_rate"] == {"training": 0.01, "validation": 0.1}
 
 
 def test_of_equals_the_lower_learning_rate_wins(tmp_path):
     losses = {cell(0.3): 0.5, cell(0.1): 0.5, cell(1.0): 0.5}
-    assert choose(*study_of(tmp_path, losses))[0] == both(0.1)
+    assert choose(*study_of(tmp_path, losses), CLASSES.metric)[0] == both(0.1)
 
 
 def test_a_learning_rate_with_a_diverged_seed_is_out(tmp_path):
     losses = {cell(0.1, 0): 0.9, cell(0.1, 1): 0.9, cell(0.3, 0): 0.1, cell(0.3, 1): None}
-    assert choose(*study_of(tmp_path, losses))[0] == both(0.1)
+    assert choose(*study_of(tmp_path, losses), CLASSES.metric)[0] == both(0.1)
 
 
 def test_where_all_diverged_none_is_chosen(tmp_path):
     losses = {cell(0.1): None, cell(0.3): None, cell(0.1, depth=10): 0.5}
-    assert choose(*study_of(tmp_path, losses)) == [both(0.1, depth=10)]
+    assert choose(*study_of(tmp_path, losses), CLASSES.metric) == [both(0.1, depth=10)]
 
 
 def test_nothing_is_chosen_while_a_cell_is_missing(tmp_path):
     study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.1, gate="highway"): 0.5})
     ids[cell(0.3)] = "not there"
-    assert [row["gate"] for row in choose(study, ids)] == ["highway"]
+    assert [row["gate"] for row in choose(study, ids, CLASSES.metric)] == ["highway"]
 
 
 def test_the_test_split_is_read_for_the_chosen_and_once(tmp_path):
     data, preprocess = digits()
-    net = dense("highway", blocks=1)
+    plan = Plan.of(StudyConfig(gates=("plain",), width=12), data)
+    net = plan.build(cell(0.1))
     weights = weights_bytes(net, preprocess.to_dict(), data.classes)
     study, ids = study_of(tmp_path, {cell(0.1): 0.5, cell(0.3): 0.4}, weights)
-    chosen = choose(study, ids)
-    with pytest.raises(RuntimeError, match="item.* meta"):  # a device without numbers: all are there, then
-        score_on_test(study, ids, chosen, data, device="meta")
-    score_on_test(study, ids, chosen, data)
+    chosen = choose(study, ids, CLASSES.metric)
+    with pytest.raises(RuntimeError, match="meta tensor"):  # a device without numbers: all are there, then
+        score_on_test(study, ids, chosen, plan, device="meta")
+    score_on_test(study, ids, chosen, plan)
     expected = evaluate(Single(net), data.test, ImagePipeline(preprocess), CLASSES)
     metrics = study.run(ids[cell(0.3)]).info()["metrics"]
     assert metrics["test_loss"] == float(expected.loss[0])
     assert metrics["test_error"] == float(expected.metric[0])
     assert "test_loss" not in study.run(ids[cell(0.1)]).info()["metrics"]
     study.run(ids[cell(0.3)]).update_metrics({"test_loss": -1.0})
-    score_on_test(study, ids, chosen, data)
+    score_on_test(study, ids, chosen, plan)
     assert study.run(ids[cell(0.3)]).info()["metrics"]["test_loss"] == -1.0

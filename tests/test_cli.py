@@ -79,7 +79,7 @@ assert "torch" not in sys.modules
         (["stuyd"], ["unknown command 'stuyd'", "'study'"]),
         (["study", "--gates", "plian"], ["unknown gate 'plian'", "Did you mean 'plain'", "highway"]),
         (["study", "--gates", "highway:bais=-2"], ["no setting 'bais'", "bias=auto"]),
-        (["study", "--net", "dence"], ["unknown body 'dence'", "'dense'"]),
+        (["study", "--net", "dence"], ["unknown family of nets 'dence'", "'dense'"]),
         (["study", "--depths", "0"], ["depth", "Nearest: 1"]),
         (["study", "--recipe", "dens"], ["unknown recipe 'dens'", "'dense'"]),
         (["study", "--net", "cifar", "--depths", "19"], ["6n + 2", "14 and 20"]),

@@ -108,7 +108,7 @@ def test_what_is_computed_again_draws_again():
 
 
 class Second(World):
-    index = 1
+    rank = 1
 
 
 def training(world: World) -> Training:

@@ -229,7 +229,7 @@ def test_every_example_is_a_name_of_its_family(example):
     assert said.gate in GATES
     family.check_depth(said.depth)
     again, read_back = parse_name(family.net_name(said.gate, said.depth, **said.settings))
-    assert (again.body, read_back.gate, read_back.depth) == (family.name, said.gate, said.depth)
+    assert (again.name, read_back.gate, read_back.depth) == (family.name, said.gate, said.depth)
 
 
 @pytest.mark.parametrize("gate", RULES)

@@ -342,7 +342,7 @@ def test_settings_that_cannot_be(settings, said):
 
 @pytest.mark.parametrize("name", ["resnext50", "resnet", "50", "highwy34", "resnet-18", "wide_resnet50_3"])
 def test_other_names_are_no_imagenet_nets(name):
-    assert FAMILIES["imagenet"].names.parse(name) is None
+    assert FAMILIES["imagenet"].naming.parse(name) is None
 
 
 def test_an_unknown_name_meets_the_nearest():

@@ -14,7 +14,7 @@ from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
 from skipway.training.recipe import RECIPES
 
-REGISTRIES = {"gate": GATES, "shortcut": SHORTCUTS, "body": FAMILIES, "recipe": RECIPES}
+REGISTRIES = {"gate": GATES, "shortcut": SHORTCUTS, "family": FAMILIES, "recipe": RECIPES}
 WRITTEN = [
     "highway",
     "highway:bias=-4",

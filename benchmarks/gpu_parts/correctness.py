@@ -14,8 +14,8 @@ from gpu_parts.bench import Bench
 from gpu_parts.settings import EAGER, EXACT, HE, HE_STEPS, allow_tf32
 from gpu_parts.trainings import advance, prepared, random_images
 from skipway.nets.registry import build
+from skipway.tasks.classification import Classification
 from skipway.training.checkpoint import Checkpoints
-from skipway.training.evaluate import cross_entropy
 from skipway.training.execution import prepare
 from skipway.training.loop import Training
 from skipway.training.replicas import Replicas, Single, Stack
@@ -70,7 +70,7 @@ def outcome(net: Replicas, device: str) -> dict[str, list[Tensor]]:
     if device != "cpu" and isinstance(net, Single):
         prepare(net.net, EAGER)
     scores = net(x.to(next(net.parameters())))
-    losses = cross_entropy(scores, y.to(device))
+    losses = Classification().losses(scores, y.to(device)).mean(1)
     losses.sum().backward()
     found = {
         "forward": [scores],

@@ -9,7 +9,7 @@ import torch
 from gpu_parts.bench import Bench
 from gpu_parts.settings import DENSE, allow_tf32
 from skipway.nets.registry import build
-from skipway.training.evaluate import cross_entropy
+from skipway.tasks.classification import Classification
 from skipway.training.optim import make_update
 from skipway.training.replicas import stack
 
@@ -42,7 +42,7 @@ def time_stack(bench: Bench, count: int) -> float:
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            cross_entropy(net(x), y).sum().backward()
+            Classification().losses(net(x), y).mean(1).sum().backward()
             update.step(rates)
 
     bench.timed(lambda: run(bench.size.warm))

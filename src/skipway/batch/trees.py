@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Tree = Any
@@ -48,6 +49,11 @@ def chunks(tree: Tree, count: int, dim: int) -> list[Tree]:
 
 def _chunk(leaf: Tensor, *, count: int, dim: int, place: int) -> Tensor:
     return leaf.chunk(count, dim)[place]
+
+
+def wide(values: Tensor) -> Tensor:
+    """Half-precision numbers as float32, in which losses are computed; all others as they are."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 def call(net: nn.Module, inputs: Tree) -> Tree:

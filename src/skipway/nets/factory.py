@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -32,14 +33,14 @@ class NetFactory(ABC):
         recipe: how its nets are trained unless somebody says otherwise: a name of a recipe.
         depths: those that a study tries that is not told which.
         takes_gate: whether its nets differ by gate.
-        takes_width: whether they differ by width.
+        takes_depth: whether they differ by depth.
     """
 
     spec: str
     recipe: str
     depths: tuple[int, ...]
     takes_gate: bool = True
-    takes_width: bool = True
+    takes_depth: bool = True
 
     @abstractmethod
     def check_depth(self, depth: int) -> None:
@@ -120,7 +121,7 @@ class FunctionFactory(NetFactory):
             specification, by these names; what it does not take is not varied.
 
     Raises:
-        ValueError: if it takes something else that has no default, or no depth.
+        ValueError: if it takes something else that has no default.
     """
 
     def __init__(self, spec: str, function: Callable[..., nn.Module]) -> None:
@@ -136,7 +137,7 @@ class FunctionFactory(NetFactory):
                 f"{', '.join(_TAKES)}; give whatever else it needs a default."
             )
         self.takes_gate = bool(self._takes & {"gate", "skip"})
-        self.takes_width = "width" in self._takes
+        self.takes_depth = "depth" in self._takes
 
     def check_depth(self, depth: int) -> None:
         if depth < 0:
@@ -147,6 +148,8 @@ class FunctionFactory(NetFactory):
         if "skip" in self._takes:
             given["skip"] = partial(Skip, gate)
         if width is not None:
+            if "width" not in self._takes:
+                raise ValueError(f"net {self.spec}: it takes no width, and {width} was asked for: leave it away.")
             given["width"] = width
         net = self._function(**{name: value for name, value in given.items() if name in self._takes})
         if not isinstance(net, nn.Module):
@@ -191,6 +194,21 @@ def use(function: Callable[..., nn.Module], spec: str | None = None) -> str:
     name = spec or f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
     FUNCTIONS[name] = function
     return name
+
+
+def use_module(module: nn.Module) -> str:
+    """Let configs name a module as it is, with its weights: each training begins with a copy of it."""
+    return use(_Given(module), f"module:{type(module).__qualname__}")
+
+
+class _Given:
+    """Makes copies of one module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self) -> nn.Module:
+        return copy.deepcopy(self.module)
 
 
 def is_function_name(spec: str) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
+from torch import Tensor, nn
+
+from skipway.nets.factory import use, use_module
 from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
 from skipway.runs.run import make_resources, run_training
+from skipway.tasks.make import use_loss
 from skipway.training.recipe import RECIPES, Recipe
 from skipway.training.world import world
 
@@ -16,11 +21,13 @@ _DEFAULT = RunConfig()
 
 
 def fit(
-    net: str,
+    net: str | nn.Module | Callable[..., nn.Module],
     data: str | os.PathLike[str] = _DEFAULT.data,
     recipe: Recipe | str | None = None,
     *,
+    task: str | Callable[..., Tensor] | None = None,
     gate: str | None = None,
+    depth: int | None = None,
     width: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     learning_rate: float | None = None,
@@ -35,13 +42,18 @@ def fit(
     """Train a net on a data set; go on with it where it was begun before, to the same bits.
 
     Args:
-        net: by name, with settings of its family if need be: "resnet-56", "resnet-56:shortcut=B".
+        net: by name, with settings of its family if need be: "resnet-56", "resnet-56:shortcut=B"; or any module, which
+            is copied; or a function that makes one, of depth, gate, width, seed and specification
+            (`skipway.nets.factory`).
         data: "digits", "mnist", "cifar10", another name on the Hugging Face Hub, or a local folder.
         recipe: a `Recipe`, or the name of one; None is that of the net's papers.
-        gate: the gate of the net's name with settings: "highway:bias=-4".
+        task: "classification", "regression", "next-token", or a loss of your own, a function of outputs and targets
+            that gives one number a sample; None is what such data are usually for.
+        gate: the gate of the net's name with settings, "highway:bias=-4"; or of the net that a function makes.
+        depth: of the net that a function or a family makes; a net's name says it already.
         width: units of a dense layer, channels of the first stage; None is the family's own choice.
         weights: a file to start from, as `skipway.load_weights` takes it.
-        learning_rate: None is the recipe's; of several the middle one.
+        learning_rate: None is the recipe's; of several, one a third of the way up.
         seed: decides initial weights, the order of the data, and every other random draw.
         image_size: cut images of any size to so many pixels, and read them while training.
         out: the run's directory; None is ``runs/<id>``.
@@ -57,14 +69,16 @@ def fit(
         ValueError: if a setting or the data is not valid; the message says what would be.
         BusyError: if another process is training it in the same directory; the message says which one.
     """
-    default = default_config(net)
+    default = default_config(_named(net))
     chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
     if learning_rate is not None:
         chosen = replace(chosen, learning_rates=(learning_rate,))
     config = replace(
         default,
         data=os.fspath(data),
+        task=task if task is None or isinstance(task, str) else use_loss(task),
         gate=gate,
+        depth=depth,
         width=width,
         weights=None if weights is None else os.fspath(weights),
         seed=seed,
@@ -73,3 +87,10 @@ def fit(
     )
     resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())
     return run_training(config, out, resources=resources)
+
+
+def _named(net: str | nn.Module | Callable[..., nn.Module]) -> str:
+    """What a config calls a net."""
+    if isinstance(net, str):
+        return net
+    return use_module(net) if isinstance(net, nn.Module) else use(net)

@@ -40,6 +40,8 @@ class Definition(NamedTuple):
     @property
     def is_ours(self) -> bool:
         """Whether it came with Skipway."""
+        if self.kind in _FUNCTIONS:
+            return False
         return is_ours(self.entry.make if isinstance(self.entry, Family) else self.entry)
 
 

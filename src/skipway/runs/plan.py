@@ -130,10 +130,15 @@ def _net_of(net: str, gate: str | None, depth: int | None) -> tuple[NetFactory, 
         nets = FamilyFactory(str(Spec(family.name, tuple(sorted(settings.items())))))
         return nets, canonical_gate(gate or said.gate), said.depth
     found = factory(net)
-    if depth is None or (gate is None and found.takes_gate):
-        raise ValueError(f"net {net!r} makes nets of any depth and gate: give --depth and --gate, or a net's name.")
-    found.check_depth(depth)
-    return found, canonical_gate(gate) if gate and found.takes_gate else OWN, depth
+    needs = {"depth": (depth, found.takes_depth), "gate": (gate, found.takes_gate)}
+    missing = [f"a {name}" for name, (given, takes) in needs.items() if takes and given is None]
+    if missing:
+        raise ValueError(f"net {net!r} is not one net but makes them: give {' and '.join(missing)} as well.")
+    surplus = [f"no {name}" for name, (given, takes) in needs.items() if not takes and given not in (None, 0, OWN)]
+    if surplus:
+        raise ValueError(f"net {net!r} takes {' and '.join(surplus)}: leave that away.")
+    found.check_depth(depth or 0)
+    return found, canonical_gate(gate or OWN) if found.takes_gate else OWN, depth or 0
 
 
 def load_data(config: Any) -> Data:

@@ -85,6 +85,10 @@ class StudyConfig:
         content = dict(content)
         if "body" in content:  # as it was called before
             content["net"] = content.pop("body")
+        if {"gate", "depth", "seed"} <= content.keys():  # a run's config: the study of its one cell
+            content |= {f"{name}s": (content.pop(name),) for name in ("gate", "depth", "seed")}
+            if content.pop("weights", None) is not None:
+                raise ValueError("a study starts from fresh weights, and this config is of a run that does not.")
         recipe = content.pop("recipe", {})
         if not isinstance(recipe, Mapping):
             raise ValueError(f"config field 'recipe' must hold fields of a recipe; it is {recipe!r}.")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipway.batch.trees import Tree
+from skipway.batch.trees import Tree, wide
 from skipway.tasks.task import Guess, Metric, Task
 
 
@@ -24,7 +24,7 @@ class Classification(Task, name="classification"):
     stratified = True
 
     def losses(self, outputs: Tree, targets: Tree) -> Tensor:
-        losses: Tensor = F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten(0, 1), reduction="none")
+        losses: Tensor = F.cross_entropy(wide(outputs).flatten(0, 1), targets.flatten(0, 1), reduction="none")
         return losses.view(targets.shape[:2])
 
     def scores(self, outputs: Tree, targets: Tree) -> Tensor:

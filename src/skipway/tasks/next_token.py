@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipway.batch.trees import Tree
+from skipway.batch.trees import Tree, wide
 from skipway.tasks.task import Guess, Metric, Task
 
 IGNORED = -100
@@ -32,7 +32,7 @@ class NextToken(Task, name="next-token"):
 
     def losses(self, outputs: Tree, targets: Tree) -> Tensor:
         losses = F.cross_entropy(
-            outputs.float().flatten(0, -2), targets.flatten(), reduction="none", ignore_index=IGNORED
+            wide(outputs).flatten(0, -2), targets.flatten(), reduction="none", ignore_index=IGNORED
         )
         return _mean_of_counted(losses.view(targets.shape), targets)
 

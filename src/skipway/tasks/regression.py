@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skipway.batch.trees import Tree
+from skipway.batch.trees import Tree, wide
 from skipway.tasks.task import Guess, Metric, Task
 
 Loss = Literal["squared", "absolute", "huber"]
@@ -52,14 +52,14 @@ class Regression(Task, name="regression"):
         return self
 
     def losses(self, outputs: Tree, targets: Tree) -> Tensor:
-        outputs = _like(outputs.float(), targets)
+        outputs = _like(wide(outputs), targets)
         losses: Tensor = self._loss(
             outputs, (targets - self.mean.to(targets)) / self.deviation.to(targets), reduction="none"
         )
         return losses.flatten(2).mean(-1) if losses.dim() > 2 else losses
 
     def scores(self, outputs: Tree, targets: Tree) -> Tensor:
-        return _by_sample((self.answers(_like(outputs.float(), targets)) - targets) ** 2)
+        return _by_sample((self.answers(_like(wide(outputs), targets)) - targets) ** 2)
 
     def total(self, mean: Tensor) -> Tensor:
         return mean.sqrt()

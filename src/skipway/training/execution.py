@@ -50,7 +50,7 @@ class Execution:
 
 
 def choose_execution(
-    net: nn.Module, shape: tuple[int, int, int], *, images: int, asked: Execution | None = None
+    net: nn.Module, shape: tuple[int, ...], *, images: int, asked: Execution | None = None
 ) -> Execution:
     """Choose for a net that is about to be trained.
 

@@ -1,0 +1,197 @@
+"""Nets of one's own: a function, a file, a module. What a study rests on is checked before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import skipway as sw
+from skipway.cli.main import main
+from skipway.nets.factory import FUNCTIONS, use
+from skipway.runs.config import RunConfig
+from skipway.runs.plan import plan_run
+from skipway.studies.config import StudyConfig
+from skipway.studies.runner import run_study
+from skipway.training.recipe import Recipe
+
+RECIPE = Recipe(learning_rates=(0.1,), steps=4, batch_size=32)
+SOURCE = """
+from torch import nn
+import skipway as sw
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.linear(x).relu()
+
+
+def mlp(depth, gate, specification, width=8):
+    blocks = sw.skip_row(gate, [Block(width) for _ in range(depth)])
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), *blocks, nn.Linear(width, specification.outputs))
+"""
+
+
+def mlp(depth: int, gate: str, width: int = 8) -> nn.Module:
+    bodies = [nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), *sw.skip_row(gate, bodies), nn.Linear(width, 10))
+
+
+def study(make, **changes) -> StudyConfig:
+    config = StudyConfig(net=use(make), gates=("plain", "residual"), depths=(2, 4), seeds=(0,), recipe=RECIPE)
+    return replace(config, **changes)
+
+
+def test_a_function_in_a_file_is_studied_by_one_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_nets.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--gates", "plain", "highway", "--depths", "2", "3", "--seeds", "0", "--steps", "4"]
+    assert main(["study", "--net", "my_nets:mlp", *flags, "--learning-rates", "0.1", "--out", "out"]) == 0
+    assert "highway" in capsys.readouterr().out
+    found = sw.Study(Path("out"))
+    run = next(found.runs())
+    assert run.info()["net"]["function"] == "my_nets:mlp"
+    assert [row["kind"] for row in run.probes()].count("block") >= 4
+    # What a file names is never imported: the function must be given again.
+    FUNCTIONS.pop("my_nets:mlp")
+    assert main(["study", "--config", "out/study.json", "--out", "again"]) == 2
+    assert "give it again, as --net my_nets:mlp" in capsys.readouterr().err
+
+
+def test_from_python_a_function_is_a_net(tmp_path):
+    def make(depth, gate):
+        return mlp(depth, gate)
+
+    found = sw.study(
+        net=make, gates="residual", depths=[2, 4], seeds=0, learning_rates=0.1, recipe=RECIPE, out=tmp_path, workers=1
+    )
+    assert found.info()["status"] == "done"
+    run = found.run(found.info()["cells"][0]["id"])
+    saved = sw.load_net(run.path, net=make)
+    scores = saved.net.eval()(torch.zeros(2, 64))
+    assert scores.shape == (2, 10)
+    with pytest.raises(ValueError, match="give that function again"):
+        sw.load_net(run.path)
+
+
+def test_what_a_function_does_not_take_is_not_varied(tmp_path):
+    found = run_study(study(lambda depth: mlp(depth, "residual"), gates=("plain", "highway")), tmp_path, workers=1)
+    assert {cell["gate"] for cell in found.info()["cells"]} == {"own"}
+
+
+def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
+    net = mlp(2, "residual")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    run = sw.fit(net, "digits", RECIPE, out=tmp_path)
+    assert run.info()["status"] == "done"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_an_edit_of_the_function_is_another_net():
+    def made(activation):
+        return lambda depth, gate: nn.Sequential(mlp(depth, gate), activation())
+
+    ids = []
+    for activation in (nn.Identity, nn.Tanh):
+        config = RunConfig(net=use(made(activation)), gate="plain", depth=2, recipe=RECIPE)
+        ids.append(plan_run(config).id)
+    assert ids[0] != ids[1]
+
+
+def no_depth(depth, gate):
+    return mlp(2, gate)
+
+
+def narrow(depth, gate):
+    return nn.Sequential(mlp(depth, gate), nn.Linear(10, 3))
+
+
+def deaf(depth, gate):
+    return nn.Sequential(nn.Flatten(), nn.Linear(63, 10), *[nn.Linear(10, 10) for _ in range(depth)])
+
+
+def dicey(depth, gate):
+    generator = torch.Generator()
+    generator.seed()
+    net = mlp(depth, gate)
+    with torch.no_grad():
+        net[1].weight.normal_(generator=generator)
+    return net
+
+
+def no_module(depth, gate):
+    return [mlp(depth, gate)]
+
+
+def greedy(depth, gate, vocabulary):
+    return mlp(depth, gate)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (no_depth, "its nets of depth 2 and 4 have the same parameters. What makes them must heed `depth`"),
+        (narrow, "do not fit the task classification"),
+        (deaf, "it does not take a batch of these data, (2, 1, 8, 8)"),
+        (dicey, "made twice of one seed, 1.weight differs. Draw initial weights from torch's global generator"),
+        (no_module, "it must return a torch.nn.Module; it returned a list"),
+        (greedy, "it asks for vocabulary, which a study cannot give. It may take depth, gate, skip, width"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_a_study_cannot_rest_on_is_refused_with_the_rule(make, words, tmp_path):
+    with pytest.raises(ValueError) as error:
+        run_study(study(make), tmp_path / "study", workers=1)
+    assert words in str(error.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_width_that_is_not_taken_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="it takes no width, and 5 was asked for"):
+        run_study(study(lambda depth, gate: mlp(depth, gate), width=5), tmp_path, workers=1)
+
+
+def test_a_loss_of_ones_own_is_a_task(tmp_path):
+    def squared(outputs, targets):
+        return ((outputs - nn.functional.one_hot(targets, 10)) ** 2).mean(1)
+
+    run = sw.fit("residual-dense-3", "digits", RECIPE, task=squared, out=tmp_path / "fine")
+    metrics = run.info()["metrics"]
+    assert metrics["test_loss"] > 0
+    assert "test_error" not in metrics
+    assert run.info()["task"]["metric"] is None
+    with pytest.raises(ValueError, match=r"must be one number each, \(256,\); it is \(\)"):
+        sw.fit("residual-dense-3", "digits", RECIPE, task=lambda a, b: squared(a, b).mean(), out=tmp_path / "scalar")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--net", "no_such_module:make"], "there is no module of that name here or installed"),
+        (["--net", "math:make"], "math has no function 'make'"),
+        (["--plugin", "no_such_plugin"], "there is no module of that name here or installed"),
+        (["--plugin"], "--plugin needs the name of a module"),
+    ],
+)
+def test_what_is_not_there_is_told(flags, words, capsys):
+    assert main(["study", *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_plugin_registers_a_gate_that_the_command_line_knows(tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_gates.py").write_text(
+        "import skipway as sw\n\n\nclass Halves(sw.Gate, name='halves-of-a-plugin'):\n"
+        "    def forward(self, z):\n        return sw.Flow(0.5, 0.5)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = ["--gates", "halves-of-a-plugin", "--depths", "2", "3", "--seeds", "0", "--steps", "3"]
+    command = ["study", "--plugin", "my_gates.py", *flags, "--learning-rates", "0.1", "--out", "out"]
+    assert main(command) == 0
+    assert "halves-of-a-plugin" in capsys.readouterr().out
