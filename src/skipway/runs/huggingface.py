@@ -10,7 +10,9 @@ from typing import Any
 try:
     from transformers import TrainerCallback
 except ImportError as error:
-    raise ImportError("HuggingFaceWatch needs the package transformers: pip install 'skipway[transformers]'.") from error
+    raise ImportError(
+        "HuggingFaceWatch needs the package transformers: pip install 'skipway[transformers]'."
+    ) from error
 
 from skipway.runs.watch import Watched, watch
 
@@ -24,9 +26,9 @@ class HuggingFaceWatch(TrainerCallback):  # type: ignore[misc]
 
         Trainer(model, arguments, train_dataset=data, callbacks=[HuggingFaceWatch(every=100)]).train()
 
-    The Trainer tells a loss when it logs one, the mean over its ``logging_steps``; so the curve has a loss where
-    ``logging_steps`` is no more than ``every``. ``eval_loss`` and the like become ``validation_loss``. The Trainer tells
-    no callback of an exception: a training that ends by one leaves the status "running".
+    The Trainer tells a loss when it logs one, the mean over its ``logging_steps``: with more of them than ``every``,
+    some rows of the curve have none. What it calls ``eval_loss`` becomes ``validation_loss``, and so on. It tells no
+    callback of an exception: a training that ends by one leaves the status "running".
 
     Args:
         every: as in `skipway.watch`.

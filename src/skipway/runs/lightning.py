@@ -24,8 +24,8 @@ class LightningWatch(Callback):  # type: ignore[misc]
 
         Trainer(callbacks=[LightningWatch(every=100)]).fit(module, batches)
 
-    Losses are those that ``training_step`` returns; what a validation logs as ``val_loss`` and the like becomes
-    ``validation_loss``. Of a module with several optimizers every batch counts as a step.
+    Losses are those that ``training_step`` returns; what a validation logs as ``val_loss`` becomes ``validation_loss``,
+    and so on. Where a module has several optimizers, a batch after which any of them has stepped counts as a step.
 
     Args:
         every: as in `skipway.watch`.
@@ -48,16 +48,22 @@ class LightningWatch(Callback):  # type: ignore[misc]
         self.run = Watched()
         self._settings: dict[str, Any] = {"every": every, "out": out, "name": name, "save": save}
         self._open = ExitStack()
+        self._step = 0
+        self._loss: Tensor | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._step, self._loss = trainer.global_step, None
         optimizer = trainer.optimizers[0] if len(trainer.optimizers) == 1 else None
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self.run = self._open.enter_context(watch(pl_module, optimizer, scaler=scaler, **self._settings))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        # Lightning has divided it by the number of a batch's parts.
-        self.run.step(loss * trainer.accumulate_grad_batches if isinstance(loss, Tensor) else None)
+        if isinstance(loss, Tensor):  # of a batch in parts, Lightning has divided it by their number
+            self._loss = loss if self._loss is None else self._loss + loss
+        if trainer.global_step > self._step:
+            self.run.step(self._loss)
+            self._step, self._loss = trainer.global_step, None
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val_")}

@@ -31,7 +31,7 @@ class Moments:
             self.every *= 2
             self._rows = {step: rows for step, rows in self._rows.items() if self.is_due(step)}
 
-    def rows(self, *, ended: bool) -> list[Row]:
+    def rows(self, *, ended: bool = False) -> list[Row]:
         """The content of probes.parquet: the first moment is the "start"; the last, when all has ended, the "end"."""
         steps = list(self._rows)
         names = dict.fromkeys(steps, "step")

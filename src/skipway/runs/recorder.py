@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,18 +56,18 @@ class Recorder:
             total, count = self._told.get(name, (0.0, 0))
             self._told[name] = total + (value.detach() if isinstance(value, Tensor) else value), count + 1
 
-    def interval(self, row: Row, probes: Sequence[Row] = ()) -> None:
+    def interval(self, row: Row, probes: Callable[[], Sequence[Row]] = tuple) -> None:
         """End an interval.
 
         Args:
             row: the step at which it ends, and what else its row holds beside the means of what `step` took.
-            probes: the content of probes.parquet so far.
+            probes: gives the content of probes.parquet so far; asked where it is written.
         """
         self.rows.append(row | {name: float(total) / count for name, (total, count) in self._told.items()})
         self._told.clear()
         began = time.perf_counter()
         if (began - self._written) * _MOST_TIME >= self._cost:
-            self._write_rows(probes)
+            self._write_rows(probes())
             self._written = time.perf_counter()
             self._cost = self._written - began
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -135,6 +134,8 @@ class _Watching(Watched):
         self._steps = self._calls = 0
         self._full = False  # whether the interval is over, and its row may wait for the last step's loss
         self._logged: dict[str, float] = {}
+        self._rate: dict[str, float] = {}
+        self._read_rate()
         self._began = time.perf_counter()
         self._tell([*recorder.about["unseen"], *seen.unseen])
         self._hook = None if optimizer is None else optimizer.register_step_post_hook(lambda *_: self._count())
@@ -190,9 +191,15 @@ class _Watching(Watched):
             self._see()
         if self._steps % self._every == 0:
             self._full = True
+            self._read_rate()
             if self._calls >= self._steps:
                 self._end_interval()
         self._look()
+
+    def _read_rate(self) -> None:
+        """Right after a step, before a schedule goes on."""
+        if self._optimizer is not None:
+            self._rate = {"learning_rate": learning_rate(self._optimizer)}
 
     def _look(self) -> None:
         """Put hooks on the net for the step that begins, if it is one to look at."""
@@ -214,13 +221,11 @@ class _Watching(Watched):
         self._moments.add(self._steps - 1, rows)
 
     def _end_interval(self) -> None:
-        row: dict[str, Any] = {"step": self._steps, **self._logged}
-        if self._optimizer is not None:
-            row["learning_rate"] = learning_rate(self._optimizer)
+        row = {"step": self._steps, **self._rate, **self._logged}
         self._full = False
         self._logged.clear()
         with self.surviving():  # such as a disk that is full: the next interval writes all of it
-            self._recorder.interval(row, self._moments.rows(ended=False))
+            self._recorder.interval(row, self._moments.rows)
 
     def _tell(self, unseen: Sequence[str]) -> None:
         """Say what cannot be seen, in run.json and in a line of the log."""
@@ -233,11 +238,7 @@ class _Watching(Watched):
     def _weights(self) -> bytes | None:
         try:
             return weights_bytes(self._net, {}, (), {"function": name_of(self._net)})
-        except (
-            RuntimeError,
-            ValueError,
-            AttributeError,
-        ) as error:  # such as shards, or an extra state that is no tensor
+        except (RuntimeError, ValueError, AttributeError) as error:  # tied weights, shards, a state that is no tensor
             self._tell([f"weights at the end: they cannot be saved: {told(error)}"])
             return None
 
