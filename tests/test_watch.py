@@ -1,4 +1,4 @@
-"""Somebody else's loop, watched: the same losses, the right signals, and a run directory that the commands understand."""
+"""Somebody else's loop, watched: the same losses, the right signals, and a run directory that commands understand."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from skipway.runs.moments import Moments
 from test_probe import hooks_on
 
 FEATURES, CLASSES, BATCH = 6, 3, 8
+NOTHING = -1
 OPTIMIZERS = {
     "sgd": lambda net: torch.optim.SGD(net.parameters(), 0.1, momentum=0.9),
     "adamw": lambda net: torch.optim.AdamW(net.parameters(), 0.01),
@@ -63,12 +64,14 @@ def trained(net: nn.Module, steps: int = 7, *, out: Path | None = None, call=Non
     """Losses, and all that a training changes; watched if there is a place to write to."""
     torch.manual_seed(1)
     own = OPTIMIZERS[optimizer](net)
-    watching = contextlib.nullcontext() if out is None else sw.watch(call or net, own, out=out, **settings)
+    watching = (
+        contextlib.nullcontext() if out is None else sw.watch(net if call is None else call, own, out=out, **settings)
+    )
     losses = []
     with watching as run:
         for _ in range(steps):
             own.zero_grad()
-            loss = loss_of(call or net, *batch())
+            loss = loss_of(net if call is None else call, *batch())
             loss.backward()
             own.step()
             losses.append(loss.item())
@@ -81,9 +84,9 @@ def start(out: Path) -> list[dict]:
     return [row for row in Run(out).probes() if row["moment"] == "start"]
 
 
-def numbers(rows: list[dict], *names: str) -> list[float | None]:
+def numbers(rows: list[dict], *names: str) -> list[float]:
     names = names or ("activation_std", "gradient_norm", "weight_gradient_norm", "transform_mean", "carry_mean")
-    return [row[name] for row in rows for name in names]
+    return [NOTHING if row[name] is None else row[name] for row in rows for name in names]
 
 
 # -- the training is the same ------------------------------------------------------------------------------------------
@@ -165,8 +168,8 @@ def test_signals_are_those_of_a_pass_by_itself_also_where_layers_are_computed_ag
     assert [row["name"] for row in found] == [row["name"] for row in expected]
     assert [row["kind"] for row in found] == ["stem", "stem", "block", "block", "block", "head"]
     assert numbers(found) == pytest.approx(numbers(expected), rel=1e-12)
-    assert None not in numbers(found, "activation_std", "gradient_norm", "weight_gradient_norm")
-    assert None not in numbers(found[2:5], "transform_mean", "carry_mean")
+    assert NOTHING not in numbers(found, "activation_std", "gradient_norm", "weight_gradient_norm")
+    assert NOTHING not in numbers(found[2:5], "transform_mean", "carry_mean")
 
 
 def test_the_first_look_is_the_start_and_the_last_the_end(tmp_path):
@@ -252,8 +255,8 @@ def test_layers_that_are_left_out_run_twice_are_frozen_or_lazy(tmp_path):
         [row for row in Run(tmp_path / "run").probes() if row["moment"] == moment] for moment in ("start", "end")
     )
     assert [row["name"] for row in second] == ["first", "rows.0", "rows.1", "rows.2", "last"]
-    assert numbers(first[2:3], "activation_std", "gradient_norm") == [None, None]
-    assert None not in numbers(second, "activation_std", "gradient_norm", "weight_gradient_norm")
+    assert numbers(first[2:3], "activation_std", "gradient_norm") == [NOTHING, NOTHING]
+    assert NOTHING not in numbers(second, "activation_std", "gradient_norm", "weight_gradient_norm")
     assert second[4]["weight_gradient_norm"] == 0
     with torch.no_grad():
         assert second[1]["activation_std"] == pytest.approx(net.rows[0](net.first(x)).std().item(), rel=1e-5)
@@ -304,6 +307,7 @@ def compiled_in_place(net: nn.Module) -> nn.Module:
     return net
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, of what its compiler does
 @pytest.mark.parametrize(
     ("wrap", "said", "outputs_seen"),
     [
@@ -329,7 +333,7 @@ def test_compiled_code_is_not_touched_and_said_to_be_unseen(wrap, said, outputs_
     assert said in unseen
     assert unseen in caplog.text
     rows = Run(tmp_path / "run").probes()
-    assert [row["name"] for row in rows if row["step"] == 4 and row["activation_std"]].sort() == outputs_seen.sort()
+    assert {row["name"] for row in rows if row["step"] == 4 and row["activation_std"]} == set(outputs_seen)
     assert all(row["weight_gradient_norm"] for row in rows)
 
 
@@ -357,19 +361,22 @@ def test_a_step_that_is_compiled_as_a_whole_gives_the_same_losses_and_is_noticed
     assert any("compiled as a whole" in unseen for unseen in Run(tmp_path / "run").info()["unseen"])
 
 
-@pytest.fixture
-def second_process():
-    """Number 1 of two processes; nothing is sent."""
+@contextlib.contextmanager
+def processes(backend: str, rank: int, count: int):
+    """This one is number `rank` of so many; "fake" ones send nothing."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
-    torch.distributed.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
-    yield
-    torch.distributed.destroy_process_group()
+    store = FakeStore() if backend == "fake" else torch.distributed.HashStore()
+    torch.distributed.init_process_group(backend, rank=rank, world_size=count, store=store)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
 
 
-def test_other_processes_than_the_first_write_nothing(second_process, tmp_path):
+def test_other_processes_than_the_first_write_nothing(tmp_path):
     net = made()
-    with sw.watch(net, OPTIMIZERS["sgd"](net), out=tmp_path / "run") as run:
+    with processes("fake", 1, 2), sw.watch(net, OPTIMIZERS["sgd"](net), out=tmp_path / "run") as run:
         assert not any(p._post_accumulate_grad_hooks for p in net.parameters())
         run.step(1.0)
         run.log(validation_loss=1.0)
@@ -377,17 +384,21 @@ def test_other_processes_than_the_first_write_nothing(second_process, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_of_several_processes_the_net_is_seen_within_its_wrapper_and_whose_signals_they_are_is_said(tmp_path):
-    from torch.testing._internal.distributed.fake_pg import FakeStore
+def test_of_several_processes_it_is_said_whose_signals_they_are(tmp_path):
+    with processes("fake", 0, 2):
+        trained(made(), 1, out=tmp_path / "run")
+    info = Run(tmp_path / "run").info()
+    assert "number 0" in info["unseen"][0]
+    assert info["choices"]["processes"] == 2
 
-    torch.distributed.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
-    try:
-        net = made()
-        trained(net, 3, out=tmp_path / "run", call=nn.parallel.DistributedDataParallel(net))
-    finally:
-        torch.distributed.destroy_process_group()
-    assert "process" in Run(tmp_path / "run").info()["unseen"][0]
-    assert None not in numbers(start(tmp_path / "run"), "activation_std", "gradient_norm", "weight_gradient_norm")
+
+def test_a_net_is_seen_within_its_data_parallel_wrapper(tmp_path):
+    with processes("gloo", 0, 1):
+        losses = [trained(net := made(), 3, call=nn.parallel.DistributedDataParallel(net))[0]]
+        losses += [trained(net := made(), 3, call=nn.parallel.DistributedDataParallel(net), out=tmp_path / "run")[0]]
+    assert losses[0] == losses[1]
+    assert Run(tmp_path / "run").info()["unseen"] == []
+    assert NOTHING not in numbers(start(tmp_path / "run"), "activation_std", "gradient_norm", "weight_gradient_norm")
 
 
 def test_what_goes_wrong_while_measuring_ends_no_training(tmp_path, caplog, monkeypatch):
@@ -467,11 +478,16 @@ def test_what_a_kill_would_leave_is_a_run_that_runs_with_its_curve_and_signals(t
 )
 def test_an_exception_goes_on_and_is_told_with_the_users_own_line(error, status, tmp_path):
     net = made()
-    with pytest.raises(type(error)), sw.watch(net, out=tmp_path / "run") as run:
-        loss = loss_of(net, *batch())
-        loss.backward()
-        run.step(loss)
-        raise error
+    loss = loss_of(net, *batch())
+
+    def loop() -> None:
+        with sw.watch(net, out=tmp_path / "run") as run:
+            loss.backward()
+            run.step(loss)
+            raise error
+
+    with pytest.raises(type(error)):
+        loop()
     info = read_run(Run(tmp_path / "run"))
     assert info["status"] == status
     assert type(error).__name__ in info["reason"]

@@ -84,7 +84,8 @@ class StepProbe:
         self._net, self._hooked, self._reads_weights = seen.net, seen.modules, seen.weights
         self._scaler = scaler
         self._names = {module: name for name, module in seen.net.named_modules()}
-        self._has_skips = any(isinstance(module, Skip) for module in self._names)
+        skips = {name for module, name in self._names.items() if isinstance(module, Skip)}
+        self._reads_flows = bool(skips) and skips <= seen.modules  # one hook is for all of them
         self._handles: list[Any] = []
         self._start()
 
@@ -103,7 +104,7 @@ class StepProbe:
                 self._handles.append(module.register_forward_hook(partial(self._see_output, name)))
         if "" in self._hooked:
             self._handles.append(self._net.register_forward_pre_hook(self._begin_pass))
-        if self._hooked and self._has_skips:
+        if self._hooked and self._reads_flows:
             self._handles.append(register_flow_hook(self._pass_on))
         for parameter in self._net.parameters() if self._reads_weights else ():
             if parameter.requires_grad and not isinstance(parameter, UninitializedParameter):
