@@ -131,7 +131,7 @@ def test_the_rows_of_the_curve_hold_the_means_of_their_own_steps(where, tmp_path
                 run.step(loss, twice=2 * loss.item())
             schedule.step()
             losses.append(loss.item())
-            if step == 2:
+            if step == 3:  # after the interval's last step, whose row has it
                 run.log(validation_loss=torch.tensor(0.5))
         run.log(validation_loss=0.25)
     rows = Run(tmp_path / "run").metrics()
@@ -401,8 +401,38 @@ def test_a_net_is_seen_within_its_data_parallel_wrapper(tmp_path):
     assert NOTHING not in numbers(start(tmp_path / "run"), "activation_std", "gradient_norm", "weight_gradient_norm")
 
 
-def test_what_goes_wrong_while_measuring_ends_no_training(tmp_path, caplog, monkeypatch):
-    """A net under `torch.func` has no tensors whose numbers could be read."""
+class Sparse(nn.Module):
+    """As in nets on graphs: what is no dense tensor is not measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.weight = nn.Linear(FEATURES, CLASSES), nn.Parameter(torch.ones(CLASSES))
+        self.second = nn.Bilinear(CLASSES, CLASSES, CLASSES)
+        self.second.forward = lambda x: (x * self.second.bias).to_sparse()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x)).to_dense()
+
+
+@pytest.mark.parametrize("scaler", [None, torch.amp.GradScaler])
+def test_what_goes_wrong_while_measuring_ends_no_training(scaler, tmp_path, caplog):
+    """The class is given where its instance is meant, which a backward pass calls; or a layer's output is sparse."""
+    losses = [
+        trained(made(Sparse), 5, out=out, **({} if out is None else {"scaler": scaler, "every": 2}))[0]
+        for out in (None, tmp_path / "run")
+    ]
+    assert losses[0] == losses[1]
+    info = Run(tmp_path / "run").info()
+    assert info["status"] == "done"
+    if scaler is None:
+        assert [row["activation_std"] is None for row in start(tmp_path / "run")] == [False, True]
+    else:
+        assert "measuring failed: TypeError" in info["unseen"][0]
+        assert caplog.text.count("measuring failed") == 1
+
+
+def test_a_net_whose_weights_get_no_gradients_is_noticed(tmp_path):
+    """`torch.func` differentiates by copies of them."""
     net = made(lambda: nn.Sequential(nn.Linear(FEATURES, CLASSES)))
     x, y = batch()
 
@@ -416,7 +446,7 @@ def test_what_goes_wrong_while_measuring_ends_no_training(tmp_path, caplog, monk
     assert set(gradients) == {"0.weight", "0.bias"}
     info = Run(tmp_path / "run").info()
     assert info["status"] == "done"
-    assert info["unseen"]
+    assert "gradients of weights" in info["unseen"][0]
 
 
 # -- the run directory -------------------------------------------------------------------------------------------------
@@ -457,7 +487,7 @@ def test_a_watched_run_that_was_damaged_is_noticed(name, tmp_path, capsys):
 def test_what_a_kill_would_leave_is_a_run_that_runs_with_its_curve_and_signals(tmp_path, capsys):
     net = made()
     with sw.watch(net, out=tmp_path / "run", every=2) as run:
-        for _ in range(2):
+        for _ in range(3):
             loss = loss_of(net, *batch())
             loss.backward()
             run.step(loss)
@@ -478,12 +508,12 @@ def test_what_a_kill_would_leave_is_a_run_that_runs_with_its_curve_and_signals(t
 )
 def test_an_exception_goes_on_and_is_told_with_the_users_own_line(error, status, tmp_path):
     net = made()
-    loss = loss_of(net, *batch())
+    losses = [loss_of(net, *batch()) for _ in range(6)]
 
     def loop() -> None:
-        with sw.watch(net, out=tmp_path / "run") as run:
-            loss.backward()
-            run.step(loss)
+        with sw.watch(net, out=tmp_path / "run", every=1) as run:
+            for loss in losses:
+                run.step(loss)
             raise error
 
     with pytest.raises(type(error)):
@@ -492,7 +522,8 @@ def test_an_exception_goes_on_and_is_told_with_the_users_own_line(error, status,
     assert info["status"] == status
     assert type(error).__name__ in info["reason"]
     assert "test_watch.py" in info["reason"]
-    assert Run(tmp_path / "run").metrics()[0]["train_loss"] == pytest.approx(loss.item())
+    told = [row["train_loss"] for row in Run(tmp_path / "run").metrics()]
+    assert told == pytest.approx([loss.item() for loss in losses])
     assert not any(p._post_accumulate_grad_hooks for p in net.parameters())
 
 

@@ -185,7 +185,7 @@ class StepProbe:
     def _see_output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         self._order.setdefault(name, len(self._order))
         own, found = self._pass(), first_float(output)
-        if own is None or found is None or name in own.spreads or is_sharded(found):
+        if own is None or found is None or name in own.spreads or not _is_plain(found):
             return
         own.spreads[name] = spread(found)
         if found.requires_grad:
@@ -235,6 +235,10 @@ class StepProbe:
 def _in_backward() -> bool:
     """Whether this is called from a backward pass: then a layer that runs is computed again, for its gradient."""
     return torch._C._current_graph_task_id() != -1
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return not (is_sharded(tensor) or tensor.is_nested or tensor.layout is not torch.strided)
 
 
 def _mean(value: Tensor | float) -> Tensor | float:

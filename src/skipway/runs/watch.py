@@ -132,7 +132,7 @@ class _Watching(Watched):
         self._net, self._optimizer, self._every, self._recorder = seen.net, optimizer, every, recorder
         self._probe, self._moments = StepProbe(seen, scaler), Moments(every)
         self._steps = self._calls = 0
-        self._full = False  # whether the interval is over, and its row may wait for the last step's loss
+        self._full = False  # whether the interval is over, and its row waits for the last loss and for a validation
         self._logged: dict[str, float] = {}
         self._rate: dict[str, float] = {}
         self._read_rate()
@@ -144,12 +144,12 @@ class _Watching(Watched):
     def step(self, loss: Tensor | float | None = None, **metrics: Tensor | float) -> None:
         values = metrics if loss is None else {"train_loss": loss, **metrics}
         _check(values)
+        if self._full and self._calls >= self._steps:  # it belongs to the next interval
+            self._end_interval()
         self._recorder.step(values)
         self._calls += 1
         if self._optimizer is None:
             self._count()
-        elif self._full and self._calls >= self._steps:
-            self._end_interval()
 
     def log(self, **metrics: Tensor | float) -> None:
         _check(metrics)
@@ -184,7 +184,7 @@ class _Watching(Watched):
 
     def _count(self) -> None:
         """A step was taken."""
-        if self._full:  # nobody told its last loss
+        if self._full:
             self._end_interval()
         self._steps += 1
         with self.surviving():
@@ -192,8 +192,6 @@ class _Watching(Watched):
         if self._steps % self._every == 0:
             self._full = True
             self._read_rate()
-            if self._calls >= self._steps:
-                self._end_interval()
         self._look()
 
     def _read_rate(self) -> None:
