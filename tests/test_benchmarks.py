@@ -40,6 +40,14 @@ def test_replicas():
     assert all(float(line.split()[-4]) > 0 for line in ways)
 
 
+def test_watch(peers):
+    size = "--every 1 2 --batch 2 --size 32 --rounds 1 --steps 2"
+    command = [sys.executable, str(BENCHMARKS / "watch.py"), *size.split()]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[0] for line in printed.splitlines()[3:]] == ["1", "2"]
+    assert printed.count("%") == 12
+
+
 def test_a_verdict_claims_nothing_where_nothing_differs_and_finds_what_is_there(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import verdict as benchmark

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from skipway.probe.lesion import lesion as lesion
     from skipway.report.page import write as write_report  # noqa: F401
     from skipway.report.query import query as query
+    from skipway.rundir.run import Run as Run
     from skipway.rundir.study import Study as Study
     from skipway.runs.api import fit as fit
+    from skipway.runs.watch import watch as watch
     from skipway.skip.block import Highway as Highway
     from skipway.skip.block import Residual as Residual
     from skipway.skip.block import Skip as Skip
@@ -44,6 +46,7 @@ _HOMES = {
     "Recipe": "skipway.training.recipe:Recipe",
     "Residual": "skipway.skip.block:Residual",
     "Placement": "skipway.skip.placement:Placement",
+    "Run": "skipway.rundir.run:Run",
     "Skip": "skipway.skip.block:Skip",
     "Study": "skipway.rundir.study:Study",
     "StudyFailedError": "skipway.studies.api:StudyFailedError",
@@ -59,6 +62,7 @@ _HOMES = {
     "read_flows": "skipway.probe.handles:read_flows",
     "skip_row": "skipway.skip.row:skip_row",
     "study": "skipway.studies.api:study",
+    "watch": "skipway.runs.watch:watch",
     "write_report": "skipway.report.page:write",
 }
 

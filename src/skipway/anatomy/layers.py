@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,23 @@ def layers_of_net(net: nn.Module, example: Any = None) -> list[Layer]:
     Raises:
         ValueError: if the net does not take the example.
     """
+    return layers_called(net, None if example is None else order_of_calls(net, example))
+
+
+def layers_called(net: nn.Module, order: Mapping[str, int] | None = None) -> list[Layer]:
+    """The same, where the order of a net's calls is known.
+
+    Args:
+        net: any module.
+        order: the modules that a forward pass called, by name, and the place of each one's first call. None: the layers
+            come in the order of definition.
+    """
     if parts := declared_parts(net):
         names = {module: name for name, module in net.named_modules()}
         stem, row, head = parts
         middle = [Layer(names[block], "block") for block in row.children()]
         return [Layer(names[stem], "stem"), *middle, Layer(names[head], "head")]
     blocks = {block: None for row in rows_of(net) for block in row.blocks}
-    order = None if example is None else order_of_calls(net, example)
     found = list(_names(net, blocks, order)) or [""]  # of a module without parts, itself
     if order is not None:
         found.sort(key=lambda name: order[name])

@@ -11,7 +11,16 @@ from typing import Any, Literal
 from skipway.rundir.digests import why_other
 from skipway.rundir.files import DamagedError, set_aside
 from skipway.rundir.layout import CHECKPOINT, METRICS, PROBES, RUN, RUNS, STUDY, WEIGHTS, Json, home_of, run_id
-from skipway.rundir.records import DONE_METRICS, FINISHED, RESUMED_CHOICES, RUN_FIELDS, STUDY_FIELDS, problem
+from skipway.rundir.records import (
+    DONE_METRICS,
+    FINISHED,
+    RESUMED_CHOICES,
+    RUN_FIELDS,
+    STUDY_FIELDS,
+    WATCHED,
+    WATCHED_FIELDS,
+    problem,
+)
 from skipway.rundir.run import Run
 from skipway.rundir.study import Study
 
@@ -37,10 +46,16 @@ def read_run(run: Run) -> Json:
         DamagedError: for the first thing that is damaged.
     """
     info = _read_record(run)
-    for name in FILES if info["status"] in FINISHED else ():
+    for name in files_of(info) if info["status"] in FINISHED else ():
         if reason := why_other(run.path / name, info["files"][name], thorough=False):
             raise DamagedError(run.path / name, reason)
     return info
+
+
+def files_of(info: Json) -> tuple[str, ...]:
+    """The files that a finished run has beside its run.json: a watched one has weights only if that says so."""
+    without = info.get("kind") == WATCHED and WEIGHTS not in info.get("files", {})
+    return tuple(name for name in FILES if name != WEIGHTS or not without)
 
 
 def check_cell(run: Run, info: Json, cell: Mapping[str, Any]) -> None:
@@ -143,14 +158,15 @@ def _examine_run(run: Run) -> Part:
         return Part(run.path, "damaged", [error])
     if info["status"] not in FINISHED:
         return Part(run.path, "unfinished")
-    reasons = {name: why_other(run.path / name, info["files"][name], thorough=True) for name in FILES}
+    reasons = {name: why_other(run.path / name, info["files"][name], thorough=True) for name in files_of(info)}
     damage = [DamagedError(run.path / name, reason) for name, reason in reasons.items() if reason]
     return Part(run.path, "damaged" if damage else "whole", damage)
 
 
 def _read_record(run: Run) -> Json:
     info = run.info()
-    wrong = problem(info, RUN_FIELDS) or _misplaced(run, info) or _contradiction(info)
+    fields = WATCHED_FIELDS if info.get("kind") == WATCHED else RUN_FIELDS
+    wrong = problem(info, fields) or _misplaced(run, info) or _contradiction(info)
     if wrong:
         raise DamagedError(run.path / RUN, wrong)
     return info
@@ -171,11 +187,13 @@ def _contradiction(info: Json) -> str | None:
     told = {**info["identity"], **(net if isinstance(net, dict) else {})}
     if difference := _difference(info["cell"], told):
         return f"its cell has {difference} in its identity"
+    watched = info.get("kind") == WATCHED  # it cannot be gone on with, and its losses were told or not
     if info["status"] not in FINISHED:
-        return problem(info["choices"], RESUMED_CHOICES, "choices")
-    if missing := [name for name in FILES if name not in info.get("files", {})]:
+        return None if watched else problem(info["choices"], RESUMED_CHOICES, "choices")
+    if missing := [name for name in files_of(info) if name not in info.get("files", {})]:
         return f"it says {info['status']}, and has no digest of {missing[0]}"
-    return problem(info["metrics"], DONE_METRICS, "metrics") if info["status"] == "done" else None
+    done = info["status"] == "done" and not watched
+    return problem(info["metrics"], DONE_METRICS, "metrics") if done else None
 
 
 def _difference(cell: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:

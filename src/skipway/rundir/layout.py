@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 PROBE_COLUMNS: dict[str, str] = {
-    "moment": "string",  # "start" or "end" of the training
+    "moment": "string",  # "start" or "end" of the training; "step": between them, where a loop was watched
     "step": "int64",
     "layer": "int64",  # 0 is the stem, then the blocks in order, then the head
     "name": "string",  # the module's name in the net

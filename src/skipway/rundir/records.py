@@ -10,6 +10,7 @@ from typing import Any
 
 FINISHED = ("done", "diverged")
 UNFINISHED = ("running", "interrupted", "failed")
+WATCHED = "watched"  # the kind of a run whose steps somebody else's loop took
 MOST_THREADS = 1024
 
 
@@ -75,7 +76,7 @@ METRIC: Mapping[str, Shape] = {
 }
 TASK: Shape = {"name": TEXT, "loss": METRIC, "metric": Nullable(METRIC)}
 CELL: Mapping[str, Shape] = {"gate": TEXT, "depth": WHOLE, "learning_rate": NUMBER, "seed": WHOLE}
-RUN_FIELDS: Shape = {
+RUN_FIELDS: Mapping[str, Shape] = {
     "format": WHOLE,
     "id": ID,
     "status": one_of(*FINISHED, *UNFINISHED),
@@ -92,6 +93,12 @@ RUN_FIELDS: Shape = {
     "choices": {},
     "computed?": {},
     "files?": {"*": {"sha256": SHA256, "bytes": WHOLE}},
+}
+WATCHED_FIELDS: Mapping[str, Shape] = {
+    **RUN_FIELDS,
+    "kind": one_of(WATCHED),
+    "cell": {"learning_rate?": or_null(NUMBER)},
+    "unseen": [TEXT],
 }
 STUDY_FIELDS: Shape = {
     "format": WHOLE,

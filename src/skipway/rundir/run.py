@@ -22,12 +22,14 @@ class RunContent:
     info: Mapping[str, Any]  # of run.json
     metrics: Sequence[Mapping[str, Any]]
     probes: Sequence[Mapping[str, Any]]
-    weights: bytes  # of a safetensors file
+    weights: bytes | None  # of a safetensors file; a watched run may have none
 
 
 def write_run(folder: Path, content: RunContent) -> None:
     """Write a run's files; run.json comes last, and says that the others are there."""
-    files = {WEIGHTS: content.weights, METRICS: _lines(content.metrics), PROBES: _parquet(content.probes)}
+    files = {METRICS: _lines(content.metrics), PROBES: _parquet(content.probes)}
+    if content.weights is not None:
+        files[WEIGHTS] = content.weights
     for name, written in files.items():
         write_bytes(folder / name, written)
     fingerprints = {name: fingerprint(written) for name, written in files.items()}
@@ -43,6 +45,11 @@ def copy_run(run: Run, folder: Path) -> None:
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write metrics.jsonl, one row a line."""
     write_bytes(folder / METRICS, _lines(rows))
+
+
+def write_probes(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write probes.parquet: `PROBE_COLUMNS`."""
+    write_bytes(folder / PROBES, _parquet(rows))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -7,25 +7,25 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.rundir.elsewhere import finished_elsewhere
-from skipway.rundir.files import DamagedError, clear_sides, refuse_links, write_sealed
+from skipway.rundir.files import DamagedError, clear_sides, refuse_links
 from skipway.rundir.integrity import read_run
-from skipway.rundir.layout import CHECKPOINT, FORMAT, LOCK, RUN, WEIGHTS, Json
+from skipway.rundir.layout import CHECKPOINT, LOCK, RUN, WEIGHTS, Json
 from skipway.rundir.locks import BusyError, locked
-from skipway.rundir.records import FINISHED
-from skipway.rundir.run import Run, RunContent, copy_run, write_metrics, write_run
+from skipway.rundir.records import FINISHED, WATCHED
+from skipway.rundir.run import Run, copy_run
 from skipway.runs.advice import what_would_fit
 from skipway.runs.computed import computed
 from skipway.runs.config import RunConfig
 from skipway.runs.failure import told
 from skipway.runs.fit import Fit, Resources, describe, scores_on, status, train_nets
 from skipway.runs.plan import PlannedRun, plan_run
+from skipway.runs.recorder import Recorder
 from skipway.settings.registry import UnknownNameError
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -88,7 +88,7 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
     resources = _as_before(replace(resources, checkpoints=checkpoints), before)
     threads = int(before.get("choices", {}).get("threads", max(1, cores() // _processes_here(resources))))
     record = _Record(folder, planned, resources, threads, command, before.get("started"))
-    record.write("running")
+    record.start()
     try:
         with machine(threads), stopping_tidily():
             fit = _fit(planned, resources, [record, *hooks])
@@ -96,10 +96,10 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
                 Single(planned.net.to(resources.device)), planned.data.test, fit.pipeline, fit.task, resources, "test"
             )
     except (Stopped, KeyboardInterrupt):
-        record.write("interrupted")
+        record.stop("interrupted")
         raise
     except Exception as error:
-        record.write("failed", told(error))
+        record.stop("failed", told(error))
         raise
     record.finish(fit, tested[0])
 
@@ -160,6 +160,8 @@ def resume_config(folder: Path) -> RunConfig:
     if not os.path.lexists(folder / RUN):
         raise ValueError(f"{folder} holds no {RUN}: give the directory of a run that `skipway train` began.")
     info = read_run(Run(folder))
+    if info.get("kind") == WATCHED:
+        raise ValueError(f"{folder} holds a run that was watched; the loop that it watched goes on with it.")
     if "net" not in info["config"]:
         raise ValueError(f"{folder} holds a study's run; `skipway study` goes on with those.")
     return RunConfig.from_dict(info["config"])
@@ -237,7 +239,7 @@ def _processes_here(resources: Resources) -> int:
 
 
 class _Record(Hook):
-    """run.json through the run's life, and its curve as far as it is; of several processes, only number 0 writes."""
+    """Our loop's recorder; of several processes, only number 0 writes."""
 
     def __init__(
         self,
@@ -248,13 +250,19 @@ class _Record(Hook):
         command: str | None,
         started: str | None,
     ) -> None:
-        self._folder, self._plan, self._resources, self._rows = folder, planned, resources, list[Row]()
-        self._writes = resources.world.rank == 0
+        self._plan, self._resources, self._writes = planned, resources, resources.world.rank == 0
         config = planned.config
         self._architecture = planned.nets.architecture(
             planned.net, gate=config.gate or "", depth=config.depth or 0, width=config.width
         )
-        self._fixed: Json = {
+        about: Json = {
+            "choices": {
+                "device": resources.device,
+                "threads": threads,
+                "processes": resources.world.size,
+                "accumulate": resources.accumulate,
+                **resources.asked.to_dict(),
+            },
             "command": command,
             "cell": planned.cell,
             "net": describe(planned.net, self._architecture, planned.data.spec.example()),
@@ -262,60 +270,44 @@ class _Record(Hook):
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(resources.device),
-            "started": started or _now(),
         }
-        self._choices: Json = {
-            "device": resources.device,
-            "threads": threads,
-            "processes": resources.world.size,
-            "accumulate": resources.accumulate,
-            **resources.asked.to_dict(),
-        }
+        self._recorder = Recorder(folder, planned.id, about, started=started)
 
-    def write(self, status: str, reason: str | None = None) -> None:
-        """Say how it stands."""
+    def start(self) -> None:
+        """Say that it runs."""
         if self._writes:
-            write_sealed(
-                self._folder / RUN,
-                {"format": FORMAT, "id": self._plan.id, **self._about(status, reason, {})},
-            )
+            self._recorder.start()
+
+    def stop(self, status: str, reason: str | None = None) -> None:
+        """Say that it ended before its time."""
+        if self._writes:
+            self._recorder.end(status, reason)
 
     def finish(self, fit: Fit, tested: Row) -> None:
         """Write all that the run leaves; its checkpoints are of no more use."""
         if not self._writes:
             return
-        self._choices.update(fit.execution.to_dict())
-        outcome, reason = status(fit, 0)
-        resources = self._resources
-        way = computed(
+        resources, about = self._resources, self._recorder.about
+        about["choices"] |= fit.execution.to_dict()
+        about["computed"] = computed(
             resources.device,
-            self._choices["threads"],
+            about["choices"]["threads"],
             fit.execution,
             processes=resources.world.size,
             accumulate=resources.accumulate,
         )
-        about = {**self._about(outcome, reason, {**fit.metrics[0], **tested}), "computed": way}
         weights = weights_bytes(fit.nets[0], fit.pipeline.to_dict(), self._plan.data.spec.classes, self._architecture)
-        write_run(self._folder, RunContent(self._plan.id, about, fit.curves.rows[0], fit.probes[0], weights))
-        assert self._resources.checkpoints is not None
-        self._resources.checkpoints.clear()
+        self._recorder.rows = fit.curves.rows[0]
+        self._recorder.end(*status(fit, 0), {**fit.metrics[0], **tested}, probes=fit.probes[0], weights=weights)
+        assert resources.checkpoints is not None
+        resources.checkpoints.clear()
 
     def on_interval(self, step: int, steps: int, rows: Sequence[Row]) -> None:
-        self._rows.append(rows[0])
         if self._writes:
-            write_metrics(self._folder, self._rows)
+            self._recorder.interval(rows[0])
 
     def state_dict(self) -> Json:
-        return {"rows": self._rows}
+        return {"rows": self._recorder.rows}
 
     def load_state_dict(self, state: Json) -> None:
-        self._rows = list(state["rows"])
-
-    def _about(self, status: str, reason: str | None, metrics: Json) -> Json:
-        ended = None if status == "running" else _now()
-        changing = {"status": status, "reason": reason, "metrics": metrics, "choices": self._choices, "ended": ended}
-        return {**changing, **self._fixed}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+        self._recorder.rows = list(state["rows"])
