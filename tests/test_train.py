@@ -393,6 +393,8 @@ LIMITED = """
 import resource, sys
 from skipway.cli.main import main
 import skipway.cli.train, skipway.runs.run, skipway.cli.progress, skipway.cli.show_run  # loaded before the limit
+from skipway.data.load import load
+load("digits")  # into the cache: what reads them takes memory of its own
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 700 * 2**20  # a step takes more
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(main(sys.argv[1:]))
