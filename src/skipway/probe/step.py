@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from skipway.anatomy.layers import Layer, layers_called
 from skipway.anatomy.rows import rows_of
-from skipway.anatomy.trees import first_float
+from skipway.batch.trees import first_float
 from skipway.probe.sizes import norm, spread
 from skipway.probe.wrappers import OUTPUTS, Visible, is_sharded
 from skipway.skip.block import Skip, register_flow_hook
