@@ -267,6 +267,7 @@ class _Record(Hook):
             "cell": planned.cell,
             "net": describe(planned.net, self._architecture, planned.data.spec.example()),
             "task": planned.task.describe(),
+            "data": {"samples": planned.data.samples},
             "identity": planned.identity,
             "config": planned.config.to_dict(),
             "environment": environment(resources.device),

@@ -127,6 +127,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
             "cell": cell.to_dict(),
             "net": net,
             "task": fit.task.describe(),
+            "data": {"samples": data.samples},
             "metrics": dict(fit.metrics[index]),
             "identity": job.identities[index],
             "config": config.run(**cell.to_dict()).to_dict(),
