@@ -239,8 +239,8 @@ def test_more_depth_pays_in_the_metrics_own_direction(metric, values, ends):
         *(group("plain", d, v, spread) for d, v in zip(DEPTHS, values, strict=True)),
     )
     worse = judged(metric, *(group("plain", d, v, spread) for d, v in zip(DEPTHS, values[::-1], strict=True)))
-    assert Findings(better).pays("plain")
-    assert not Findings(worse).pays("plain")
+    assert Findings(better).pays("plain") == "yes"
+    assert Findings(worse).pays("plain") == "unknown"
     word = metric["word"]
     assert f"More depth pays: the validation {word} {ends} with plain." in verdict(better).answers[-1]
     assert "more depth does not pay." in verdict(worse).answers[-1]
@@ -308,8 +308,8 @@ def test_an_rmse_that_is_next_to_nothing_beside_a_guess_is_not_hard_to_reach():
     nets = [group("plain", d, v, v / 10, train_loss=Mean((v, v * 1.1))) for d, v in ((5, 0.01), (50, 0.5))]
     far, near = (judged(RMSE, *nets, guessing={"loss": 1.0, "rmse": guess}) for guess in (40.0, 77.0))
     assert Claim("harder", "plain") in Findings(near).shown
-    assert Findings(far).harder("plain")
-    assert not Findings(near).harder("plain")
+    assert Findings(far).harder("plain") == "yes"
+    assert Findings(near).harder("plain") == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_negative_losses_are_compared_and_drawn_as_they_are():
     nets = [group("plain", d, 0.0, 0.0, train_loss=Mean((v, v + 0.12, v + 0.24))) for d, v in ((5, -9.0), (50, -2.0))]
     nets = [replace(net, train_metric=net.train_loss, best_train_metric=net.train_loss.value) for net in nets]
     found = Summary(info={"task": {"name": "", "loss": JUDGES["own loss"].task["loss"], "metric": None}}, groups=nets)
-    assert Findings(found).harder("plain")
+    assert Findings(found).harder("plain") == "yes"
     assert "their training loss is -8.9 ± 0.1 at depth 5 and -1.9 ± 0.1 at depth 50" in verdict(found).answers[0]
     assert "Losses are compared as they are" in " ".join(rules(found))
     chart = next(chart for chart in makers.charts(found) if chart.name == "loss-by-depth")

@@ -358,17 +358,17 @@ def test_the_rules_say_the_numbers_that_the_findings_use():
     ],
 )
 def test_gradient_of_plain_against_residual(ratio, words):
-    nets = [group("plain", 100, 0.01, gradient_ratio=ratio), group("residual", 100, 0.01, gradient_ratio=2.1)]
+    nets = [group("plain", 100, 0.01, gradient_ratios=(ratio,)), group("residual", 100, 0.01, gradient_ratio=2.1)]
     text = sentence(summary(*nets), "Before training")
     assert words in text
     assert "keeps its size within a factor of ten with residual (2.1 times)" in text
 
 
 def test_a_loss_of_training_with_a_healthy_gradient_is_not_blamed_on_it():
-    nets = [group("plain", 5, 0.001, fitted=0.0, gradient_ratio=0.9)]
-    nets += [group("plain", 50, 0.9, fitted=0.4, gradient_ratio=0.7)]
+    nets = [group("plain", 5, 0.001, fitted=0.0, gradient_ratios=(0.9,))]
+    nets += [group("plain", 50, 0.9, fitted=0.4, gradient_ratios=(0.7,))]
     assert "at 0.70 times its size" in sentence(summary(*nets), "not the reason")
-    fading = [nets[0], replace(nets[1], gradient_ratio=1e-4)]
+    fading = [nets[0], replace(nets[1], gradient_ratios=(1e-4,))]
     assert not any("not the reason" in text for text in verdict(summary(*fading)).sentences)
 
 

@@ -81,9 +81,9 @@ class Group:
     """Of the final weights, at the rate that generalises best."""
     validation_metric: Mean | None = None
     test_metric: Mean | None = None
-    gradient_ratio: float | None = None
-    """Before training: norm of the loss's gradient with respect to the first block's output, divided by the same at the
-    last block; geometric mean over seeds. None with fewer than two blocks."""
+    gradient_ratios: tuple[float, ...] = ()
+    """Before training, for each seed: norm of the loss's gradient with respect to the first block's output, divided by
+    the same at the last block. Empty with fewer than two blocks."""
     transform_start: float | None = None
     """Mean of the gate T over blocks and seeds, before training."""
     transform_end: float | None = None
@@ -98,9 +98,23 @@ class Group:
         return "diverged" if self.finished == self.cells and self.every_rate_diverged else "unfinished"
 
     @property
+    def gradient_ratio(self) -> float | None:
+        """The geometric mean of the gradient's ratios over seeds; 0 if one of them is. None where there is none."""
+        if not self.gradient_ratios:
+            return None
+        least = min(self.gradient_ratios)
+        return math.exp(statistics.fmean(map(math.log, self.gradient_ratios))) if least > 0 else 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why trainings diverged or failed: the reason of all, or one of several as an example."""
+        first = self.reasons[0] if self.reasons else ""
+        return first if len(self.reasons) < 2 else f"for example: {first}"
+
+    @property
     def note(self) -> str:
         """What a reader of this row must know besides its numbers; empty if nothing."""
-        why = f": {self.reasons[0]}" if self.reasons else ""
+        why = f"; {self.reason}" if len(self.reasons) > 1 else f": {self.reason}" if self.reasons else ""
         if self.state == "diverged":
             some = "" if self.diverged == self.cells else f" ({self.diverged} of {self.cells} trainings)"
             return f"diverged at every learning rate{some}{why}"
@@ -271,7 +285,7 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
         validation_loss=mean("validation_loss", "validation"),
         validation_metric=mean(f"validation_{metric.name}", "validation"),
         test_metric=mean(f"test_{metric.name}", "validation"),
-        gradient_ratio=gradient_ratio(probes),
+        gradient_ratios=gradient_ratios(probes),
         transform_start=_over_blocks(probes, "start", "transform_mean"),
         transform_end=_over_blocks(probes, "end", "transform_mean") if trained else None,
         carry_end=_over_blocks(probes, "end", "carry_mean") if trained else None,
@@ -299,8 +313,8 @@ def _told(row: Json) -> bool:
     return row["train_metric"] is not None and not row["diverged"]
 
 
-def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:
-    """Gradient norm at the first block's output over that at the last one's, before training; geometric mean over runs.
+def gradient_ratios(probes: Sequence[Sequence[Json]]) -> tuple[float, ...]:
+    """Gradient norm at the first block's output over that at the last one's, before training, for each run.
 
     Args:
         probes: For each run its rows of probes.parquet.
@@ -310,9 +324,7 @@ def gradient_ratio(probes: Sequence[Sequence[Json]]) -> float | None:
         norms = [row["gradient_norm"] for row in _blocks(rows, "start")]
         if len(norms) > 1 and norms[0] is not None and norms[-1]:
             ratios.append(norms[0] / norms[-1])
-    if not ratios:
-        return None
-    return math.exp(statistics.fmean(map(math.log, ratios))) if min(ratios) > 0 else 0.0
+    return tuple(ratios)
 
 
 def _over_blocks(probes: Sequence[Sequence[Json]], moment: str, name: str) -> float | None:

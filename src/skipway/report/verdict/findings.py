@@ -5,12 +5,13 @@ The rules, which the report states (`rules.rules`), with the study's metric in i
 * A training is *at chance* if its error is at least 95 % of what the best constant answer gets wrong (`chance`).
 * A net *trains* at a depth if no seed is at chance, at the learning rate that trains best. *Some seeds fail* if some
   are, it *does not train* if all are, and it *diverges* if at every rate that was tried a seed did.
-* Depth makes a gate's nets *harder to train* if the training loss rises with depth, beyond chance, over all depths,
-  and no rate that was tried brings the deepest net as near to the training error of the best shallower one as makes no
-  difference (`scale`): one point, of an error.
-* A gate is *better* than the baseline at a depth if its test error is lower, beyond chance, unless the learning rate of
-  the worse one lies at the edge of those tried: another rate might have made it better.
+* Depth makes a gate's nets *harder to train* if the training loss rises with depth, beyond chance, over all depths or
+  at the deepest alone, and no rate that was tried brings the deepest net as near to the training error of the best
+  shallower one as makes no difference (`scale`): one point, of an error.
+* A gate is *better* than the baseline at a depth if its test error is lower, beyond chance.
 * More depth *pays* if the validation error falls with depth, beyond chance, over all depths.
+* Nothing is said against a net whose best learning rate is the lowest or the highest of several that were tried:
+  another rate might have made it better.
 
 Beyond chance: all tests of a study together claim something in at most 5 % of studies in which nothing differs
 (`inference.rejected`). `benchmarks/verdict.py` measures that.
@@ -20,18 +21,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from skipway.report.means import Mean
 from skipway.report.metric import LOSS
-from skipway.report.summary import Group, Summary
+from skipway.report.summary import Choice, Group, Summary
 from skipway.report.verdict.chance import state
-from skipway.report.verdict.inference import Estimate, Sample, difference, rejected, trend
-from skipway.report.verdict.scale import Scale
+from skipway.report.verdict.inference import FEW, LEVEL, Estimate, Sample, difference, pooled, rejected, step, trend
+from skipway.report.verdict.scale import Scale, Split
 
 HEALTHY = (0.1, 10.0)
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 Kind = Literal["harder", "apart", "pays"]
 
@@ -44,6 +46,22 @@ class Claim:
     gate: str
     depth: int | None = None
     """Of a comparison with the baseline; trends are over all depths."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """By how much a net's metric is worse than another's, in its own values: from `low` to `high`; below 0 is better.
+
+    Intervals of all changes that a verdict tells miss one of them with a chance of 5 % at the most.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether the two differ."""
+        return self.low > 0 or self.high < 0
 
 
 class Findings:
@@ -65,9 +83,9 @@ class Findings:
     @cached_property
     def scale(self) -> Scale:
         """How values of the study's metric are compared."""
-        groups, guessing = self.summary.groups, self.summary.guessing
-        means = (mean for net in groups for mean in (net.train_metric, net.validation_metric, net.test_metric))
-        return Scale(self.summary.metric, _values(means), guessing.value if guessing else None)
+        guessing, sizes = self.summary.guessing, self.summary.data.get("sizes")
+        values = _values(mean for split in _SPLITS for mean in self._metrics(split))
+        return Scale(self.summary.metric, values, guessing.value if guessing else None, sizes)
 
     @cached_property
     def loss_scale(self) -> Scale:
@@ -98,10 +116,16 @@ class Findings:
         before = [group for group in self.trained(gate) if group not in deepest]
         return min(before, key=_loss, default=None)
 
-    def harder(self, gate: str) -> bool:
-        """Whether depth makes a gate's nets harder to train."""
+    def rises(self, gate: str) -> bool:
+        """Whether a gate's training loss rises with depth, beyond chance."""
+        return Claim("harder", gate) in self.shown
+
+    def harder(self, gate: str) -> Literal["yes", "unfair", "unknown"]:
+        """Whether depth makes a gate's nets harder to train; unfair where the deepest net's rate lies at an edge."""
         best, nets = self.shallower(gate), self.nets(gate)
-        return Claim("harder", gate) in self.shown and best is not None and not self._fits(nets[-1], best)
+        if not self.rises(gate) or best is None or self._fits(nets[-1], best):
+            return "unknown"
+        return "unfair" if _at_edge(nets[-1].training) else "yes"
 
     def compared(self, depth: int) -> tuple[Group, list[Group]] | None:
         """The baseline's net at a depth and the others, where the test split has been read to compare them."""
@@ -117,23 +141,42 @@ class Findings:
         if Claim("apart", other.gate, other.depth) not in self.shown:
             return "unknown"
         better = self.summary.metric.is_better(other.test_metric.value, base.test_metric.value)
-        worse = base if better else other
-        if worse.validation is None or not worse.validation.bracketed:
+        if _at_edge((base if better else other).validation):
             return "unfair"
         return "better" if better else "worse"
 
-    def pays(self, gate: str) -> bool:
-        """Whether more depth makes a gate's validation metric better."""
-        return Claim("pays", gate) in self.shown
+    def pays(self, gate: str) -> Literal["yes", "unfair", "unknown"]:
+        """Whether more depth makes a gate's validation metric better; unfair if the shallowest's rate is at an edge."""
+        nets = self.nets(gate)
+        first, last = (net.validation_metric for net in (nets[0], nets[-1]))
+        gained = first and last and self.summary.metric.is_better(last.value, first.value)
+        if Claim("pays", gate) not in self.shown or not gained:
+            return "unknown"
+        return "unfair" if _at_edge(nets[0].validation) else "yes"
 
     def depths_compared(self) -> list[int]:
         """The shallowest and the deepest depth at which gates can be compared."""
         depths = [depth for depth in self.summary.depths if self.compared(depth)]
         return list(dict.fromkeys([*depths[:1], *depths[-1:]]))
 
-    def worse(self, after: Mean | None, before: Mean | None, split: str | None = None) -> Estimate | None:
-        """By how much a net's metric is worse than another's; what the size of a split leaves open counts, if named."""
-        return self.scale.worse(after, before, self._sizes.get(split) if split else None)
+    def change(self, after: Group, before: Group, split: Split, among: int = 1) -> Change | None:
+        """By how much one net's metric on a split is worse than another's; None where too few seeds leave all open.
+
+        Args:
+            after: the one.
+            before: the other.
+            split: of the data.
+            among: how many changes are looked at for one that is shown.
+        """
+        one, two = (_metric(net, split) for net in (after, before))
+        if one is None or two is None or min(one.n, two.n) < FEW:
+            return None
+        apart = difference(self._sample(one, split), self._sample(two, split))
+        if apart is None:
+            return None
+        # At this level no interval leaves out 0 where Holm's rule finds nothing.
+        ends = apart.interval(LEVEL / max(1, len(self.ps)) / among)
+        return Change(*(self.scale.worse(two.value, end, split) for end in ends))
 
     def _tests(self) -> Iterator[tuple[Claim, float]]:
         for gate in self.summary.gates:
@@ -141,10 +184,11 @@ class Findings:
             # The best of several rates looks better than it is, and the more so the more its seeds scatter: a trend is
             # held to what the luckiest of so many would have to show.
             chosen = max((group.rates for group in nets), default=1)
-            rise = _trend(nets, [self.loss_scale.sample(net.train_loss) for net in nets])
-            if rise:
-                yield Claim("harder", gate), min(1.0, chosen * rise.p_above())
-            fall = _trend(nets, [self.scale.sample(net.validation_metric, self._size("validation")) for net in nets])
+            rises = _rises([(net.depth, self._loss_sample(net.train_loss)) for net in nets if net.train_loss])
+            if rises:
+                yield Claim("harder", gate), min(1.0, chosen * len(rises) * min(rise.p_above() for rise in rises))
+            validated = [(net, net.validation_metric) for net in nets if net.validation_metric]
+            fall = _trend([(net.depth, self._sample(mean, "validation")) for net, mean in validated])
             if fall:
                 yield Claim("pays", gate), min(1.0, chosen * fall.p_below())
         for depth in self.depths_compared():
@@ -155,8 +199,9 @@ class Findings:
                     yield Claim("apart", other.gate, depth), apart.p_apart()
 
     def _apart(self, base: Group, other: Group) -> Estimate | None:
-        one, two = (self.scale.sample(net.test_metric, self._size("test")) for net in (other, base))
-        return difference(one, two) if one and two else None
+        assert base.test_metric is not None
+        assert other.test_metric is not None
+        return difference(self._sample(other.test_metric, "test"), self._sample(base.test_metric, "test"))
 
     def _fits(self, deep: Group, shallow: Group) -> bool:
         """Whether some rate that was tried lets the deeper net fit its data as the shallower one does."""
@@ -164,12 +209,28 @@ class Findings:
             return self.loss_scale.close(_loss(deep), _loss(shallow))
         return self.scale.close(deep.best_train_metric, shallow.train_metric.value)
 
-    @property
-    def _sizes(self) -> dict[str, int]:
-        return self.summary.data.get("sizes") or {}
+    def _sample(self, mean: Mean, split: Split) -> Sample:
+        own = self.scale.sample(mean, split)
+        return replace(own, least=max(own.least, self._spreads[split]))
 
-    def _size(self, split: str) -> float:
-        return float(self._sizes.get(split) or math.inf)
+    def _loss_sample(self, mean: Mean) -> Sample:
+        return replace(self.loss_scale.sample(mean, "train"), least=self._loss_spread)
+
+    @cached_property
+    def _spreads(self) -> dict[Split, float]:
+        """How far the seeds of a net scatter in this study, for each split: the variance on the scale."""
+        return {
+            split: pooled(self.scale.sample(mean, split) for mean in self._metrics(split) if mean) for split in _SPLITS
+        }
+
+    @cached_property
+    def _loss_spread(self) -> float:
+        """The same of training losses."""
+        losses = (net.train_loss for net in self.summary.groups)
+        return pooled(self.loss_scale.sample(loss, "train") for loss in losses if loss)
+
+    def _metrics(self, split: Split) -> list[Mean | None]:
+        return [_metric(net, split) for net in self.summary.groups]
 
 
 def is_plain(gate: str) -> bool:
@@ -192,10 +253,23 @@ def healthy(ratio: float) -> bool:
     return HEALTHY[0] <= ratio <= HEALTHY[1]
 
 
-def _trend(nets: Sequence[Group], samples: Sequence[Sample | None]) -> Estimate | None:
+def _rises(nets: Sequence[tuple[int, Sample]]) -> list[Estimate]:
+    """How losses rise with depth: all along, and at the deepest alone; of two depths both are the same."""
+    rises = [_trend(nets)] if len(nets) < 3 else [_trend(nets), step([sample for _, sample in nets])]
+    return [rise for rise in rises if rise]
+
+
+def _trend(nets: Sequence[tuple[int, Sample]]) -> Estimate | None:
     """Over the logarithm of depth, since depths are tried by factors."""
-    pairs = [(math.log(group.depth), sample) for group, sample in zip(nets, samples, strict=True) if sample]
-    return trend([sample for _, sample in pairs], [place for place, _ in pairs])
+    return trend([sample for _, sample in nets], [math.log(depth) for depth, _ in nets])
+
+
+def _at_edge(choice: Choice | None) -> bool:
+    return choice is None or not choice.bracketed
+
+
+def _metric(group: Group, split: Split) -> Mean | None:
+    return {"train": group.train_metric, "validation": group.validation_metric, "test": group.test_metric}[split]
 
 
 def _values(means: Iterable[Mean | None]) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from skipway.report.numbers import counted, listed
 from skipway.report.summary import Group
 from skipway.report.verdict.findings import Findings
-from skipway.report.verdict.inference import LEVEL, Estimate
 
 _UNEQUAL = 1.1  # parameters that differ by more than this factor are told
 
@@ -36,39 +35,41 @@ def _compared(found: Findings, base: Group, others: list[Group]) -> str:
             f"{_are(kinds['unfair'])} not compared, since the best learning rate of the worse one is at an edge"
         )
     if "unknown" in kinds:
-        parts.append(_unknown(found, base, kinds["unknown"], len(found.depths_compared()) * len(others)))
+        parts.append(_unknown(found, base, kinds["unknown"]))
     return "; ".join(parts)
 
 
-def _unknown(found: Findings, base: Group, groups: list[Group], comparisons: int) -> str:
-    """Nearly equal, or not known to be: by the interval that all comparisons together keep to."""
+def _unknown(found: Findings, base: Group, groups: list[Group]) -> str:
+    """Nearly equal, or not known to be."""
     metric = found.summary.metric
     seeds = min(net.test_metric.n for net in [base, *groups] if net.test_metric)
     who = listed([group.gate for group in groups])
-    intervals = [own.interval(LEVEL / comparisons) for group in groups if (own := _change(found, base, group))]
-    if not intervals:
+    changes = [own for group in groups if (own := found.change(group, base, "test"))]
+    if not changes:
         return f"from {counted(seeds, 'seed')}, so how much of that is chance cannot be told"
-    most = max(max(abs(low), abs(high)) for low, high in intervals)
-    if base.test_metric and most <= found.scale.small(base.test_metric.value):
-        return f"{who} and {base.gate} differ by less than {metric.difference(most)}"
-    left = f"one of up to {metric.difference(most)}, either way, is not ruled out"
-    return f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; {left}"
-
-
-def _change(found: Findings, base: Group, group: Group) -> Estimate | None:
-    return found.worse(group.test_metric, base.test_metric, "test")
+    better, worse = max(0.0, *(-own.low for own in changes)), max(0.0, *(own.high for own in changes))
+    if base.test_metric and max(better, worse) <= found.scale.small(base.test_metric.value):
+        return f"{who} and {base.gate} differ by less than {metric.difference(max(better, worse))}"
+    left = f"{metric.difference(better)} better or {metric.difference(worse)} worse"
+    return f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; up to {left} is possible"
 
 
 def pays(found: Findings) -> list[str]:
     """Whether more depth improves the validation metric of the gates whose nets it does not make harder to train."""
     metric = found.summary.metric
-    gates = [gate for gate in found.summary.gates if len(_validated(found, gate)) > 1 and not found.harder(gate)]
-    paying = [gate for gate in gates if found.pays(gate)]
+    gates = [gate for gate in found.summary.gates if len(_validated(found, gate)) > 1]
+    gates = [gate for gate in gates if found.harder(gate) == "unknown"]
+    paying = [gate for gate in gates if found.pays(gate) == "yes"]
+    unfair = [gate for gate in gates if found.pays(gate) == "unfair"]
     parts = []
     if paying:
-        gained = listed([_ends(found, gate) for gate in paying])
-        parts.append(f"More depth pays: the validation {metric.word} {metric.improves} {gained}.")
-    rest = [gate for gate in gates if gate not in paying]
+        parts.append(f"More depth pays: the validation {metric.word} {metric.improves} {_moves(found, paying)}.")
+    if unfair:
+        parts.append(
+            f"The validation {metric.word} {metric.improves} {_moves(found, unfair)}; but the best learning rate of "
+            "the shallowest net is at an edge, so another may help it."
+        )
+    rest = [gate for gate in gates if gate not in [*paying, *unfair]]
     if rest:
         parts.append(_no_gain(found, rest))
     return [" ".join(parts)] if parts else []
@@ -78,38 +79,39 @@ def _no_gain(found: Findings, gates: list[str]) -> str:
     """Gates whose validation metric is not shown to get better, with what it may have gained at the most."""
     metric, gained, small = found.summary.metric, [], []
     for gate in gates:
-        first, last = (net.validation_metric for net in _ends_of(found, gate))
-        own = found.worse(last, first, "validation")
-        if own and first:
-            gained.append(min(-own.interval(LEVEL / len(gates))[0], found.scale.room(first.value)))
-            small.append(found.scale.small(first.value))
-    which = f"The validation {metric.word} goes {listed([_ends(found, gate) for gate in gates])}"
+        first, *deeper = _validated(found, gate)
+        changes = [found.change(net, first, "validation") for net in deeper]
+        gained += [-own.low for own in changes if own]
+        small += [
+            found.scale.small(first.validation_metric.value) for own in changes if own and first.validation_metric
+        ]
+    which = f"The validation {metric.word} goes {_moves(found, gates)}"
     if not gained:
-        return f"{which}; one seed cannot tell whether more depth pays."
+        seeds = max(mean.n for gate in gates for net in _validated(found, gate) if (mean := net.validation_metric))
+        return f"{which}; {'one seed' if seeds == 1 else counted(seeds, 'seed')} cannot tell whether more depth pays."
     most = max(0.0, *gained)
     if most <= min(small):
-        return f"{which}: more depth does not pay{f', or by less than {metric.difference(most)}' if most else ''}."
-    change = "a fall" if metric.lower else "a rise"
-    return f"{which}: no gain from more depth is shown; {change} by up to {metric.difference(most)} is not ruled out."
+        less = f", or by less than {metric.difference(most)}" if metric.shows(most) else ""
+        return f"{which}: more depth does not pay{less}."
+    return f"{which}: no gain from more depth is shown; one of up to {metric.difference(most)} is possible."
 
 
 def _validated(found: Findings, gate: str) -> list[Group]:
     return [group for group in found.nets(gate) if group.validation_metric]
 
 
-def _ends_of(found: Findings, gate: str) -> tuple[Group, Group]:
-    """Its shallowest net and its deepest."""
-    nets = _validated(found, gate)
-    return nets[0], nets[-1]
+def _moves(found: Findings, gates: list[str]) -> str:
+    """From where to where each gate's validation metric goes with depth, and where it is best if that is between."""
+    return listed([_moved(found, gate) for gate in gates])
 
 
-def _ends(found: Findings, gate: str) -> str:
-    first, last = (
-        f"{found.summary.metric.text(net.validation_metric.value)} at depth {net.depth}"
-        for net in _ends_of(found, gate)
-        if net.validation_metric
-    )
-    return f"from {first} to {last} with {gate}"
+def _moved(found: Findings, gate: str) -> str:
+    nets = {net.depth: net.validation_metric.value for net in found.nets(gate) if net.validation_metric}
+    depths, metric = list(nets), found.summary.metric
+    at = {depth: f"{metric.text(value)} at depth {depth}" for depth, value in nets.items()}
+    best = next(depth for depth, value in nets.items() if value == metric.best_of(nets.values()))
+    between = "" if nets[best] in (nets[depths[0]], nets[depths[-1]]) else f" ({metric.best}: {at[best]})"
+    return f"from {at[depths[0]]} to {at[depths[-1]]} with {gate}{between}"
 
 
 def _tested(found: Findings, group: Group) -> str:

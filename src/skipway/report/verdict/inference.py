@@ -2,14 +2,16 @@
 
 A contrast is a weighted sum of group means: a difference, or a trend over depths. Its standard error adds up what each
 group's seeds scatter, and its degrees of freedom are Welch's and Satterthwaite's (Welch 1947, Biometrika 34), so that
-groups may scatter as differently as deep and shallow nets do. Seeds are not paired: measured on this project's studies,
-what one seed does at one depth says next to nothing of what it does at another (LOG.md, "The verdict").
+groups may scatter as differently as deep and shallow nets do. A group's variance counts as no less than that of all
+groups together: three seeds that happen to agree do not show that the next one would. Seeds are not paired: measured on
+this project's studies, what one seed does at one depth says next to nothing of what it does at another (LOG.md, "The
+verdict").
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,6 +32,18 @@ class Sample:
     values: Sequence[float]
     known: float = 0.0
     """Variance that more seeds would not take away."""
+    least: float = 0.0
+    """What the variance over seeds counts as at the least, however well these few agree."""
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def variance(self) -> float:
+        """Over seeds, and no less than `least`."""
+        return max(self.least, _squares(self) / (len(self.values) - 1))
 
 
 @dataclass(frozen=True)
@@ -75,13 +89,9 @@ def contrast(samples: Sequence[Sample], weights: Sequence[float]) -> Estimate | 
     counts = [len(sample.values) for sample in samples]
     if min(counts) < 2:
         return None
-    means = [math.fsum(sample.values) / len(sample.values) for sample in samples]
-    parts = [
-        weight**2 * _variance(sample.values, mean) / len(sample.values)
-        for sample, mean, weight in zip(samples, means, weights, strict=True)
-    ]
+    parts = [weight**2 * sample.variance / len(sample.values) for sample, weight in zip(samples, weights, strict=True)]
     known = math.fsum(weight**2 * sample.known for sample, weight in zip(samples, weights, strict=True))
-    value = math.fsum(weight * mean for mean, weight in zip(means, weights, strict=True))
+    value = math.fsum(weight * sample.mean for sample, weight in zip(samples, weights, strict=True))
     return Estimate(value, math.sqrt(math.fsum(parts) + known), _freedom(parts, known, counts))
 
 
@@ -97,6 +107,22 @@ def trend(samples: Sequence[Sample], places: Sequence[float]) -> Estimate | None
     middle = math.fsum(places) / len(places)
     spread = math.fsum((place - middle) ** 2 for place in places)
     return contrast(samples, [(place - middle) / spread for place in places])
+
+
+def step(samples: Sequence[Sample]) -> Estimate | None:
+    """The last group's mean less that of all before it; None for fewer than two groups.
+
+    It shows what a line does not: that only the deepest net fails.
+    """
+    before = len(samples) - 1
+    return contrast(samples, [*[-1 / before] * before, 1.0]) if before > 0 else None
+
+
+def pooled(samples: Iterable[Sample]) -> float:
+    """The variance over seeds of all groups together; 0 where none has two seeds."""
+    groups = [sample for sample in samples if len(sample.values) > 1]
+    freedom = sum(len(sample.values) - 1 for sample in groups)
+    return math.fsum(map(_squares, groups)) / freedom if freedom else 0.0
 
 
 def rejected(ps: Mapping[Key, float], level: float = LEVEL) -> set[Key]:
@@ -122,16 +148,22 @@ def log_odds(share: float, samples: float) -> float:
     return math.log((share * samples + 0.5) / ((1 - share) * samples + 0.5))
 
 
+def share(odds: float, samples: float) -> float:
+    """The share of samples with these log odds: `log_odds` backwards; 0 and 1 are as far as it goes."""
+    inside = 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
+    return min(1.0, max(0.0, (inside * (samples + 1) - 0.5) / samples))
+
+
 def odds_variance(share: float, samples: float) -> float:
     """The variance of `log_odds` that comes from measuring on so many samples."""
     inside = _inside(share, samples)
     return 1 / ((samples + 1) * inside * (1 - inside))
 
 
-def share_variance(share: float, samples: float) -> float:
-    """The same of the share itself."""
+def odds_rounding(share: float, samples: float) -> float:
+    """The variance of `log_odds` that comes from counting whole samples: a twelfth of one, squared."""
     inside = _inside(share, samples)
-    return inside * (1 - inside) / (samples + 1)
+    return 1 / 12 / ((samples + 1) * inside * (1 - inside)) ** 2
 
 
 def _inside(share: float, samples: float) -> float:
@@ -139,8 +171,8 @@ def _inside(share: float, samples: float) -> float:
     return (share * samples + 0.5) / (samples + 1)
 
 
-def _variance(values: Sequence[float], mean: float) -> float:
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+def _squares(sample: Sample) -> float:
+    return math.fsum((value - sample.mean) ** 2 for value in sample.values)
 
 
 def _freedom(parts: Sequence[float], known: float, counts: Sequence[int]) -> float:

@@ -16,7 +16,7 @@ def gradient(found: Findings) -> list[str]:
     if not here:
         return []
     steady = [f"{group.gate} ({rounded(group.gradient_ratio)} times)" for group in here if _steady(group)]
-    parts = [f"{_travels(group.gradient_ratio or 0.0)} with {group.gate}" for group in here if not _steady(group)]
+    parts = [f"{_travels(group)} with {group.gate}" for group in here if not _steady(group)]
     if steady:
         parts.append(f"keeps its size within a factor of ten with {listed(steady)}")
     sentences = [
@@ -24,7 +24,7 @@ def gradient(found: Findings) -> list[str]:
         f"the gradient {listed(parts)}."
     ]
     for gate in summary.gates:
-        deepest = found.nets(gate)[-1] if found.harder(gate) else None
+        deepest = found.nets(gate)[-1] if found.harder(gate) == "yes" else None
         if deepest and _steady(deepest):
             sentences.append(
                 f"The {gate} nets get harder to train although their gradient arrives, at depth {deepest.depth}, at "
@@ -34,12 +34,17 @@ def gradient(found: Findings) -> list[str]:
 
 
 def _steady(group: Group) -> bool:
-    return group.gradient_ratio is not None and healthy(group.gradient_ratio)
+    """Whether the gradient arrives with every seed: a mean of one that grows and one that fades is no sign of it."""
+    return bool(group.gradient_ratios) and all(map(healthy, group.gradient_ratios))
 
 
-def _travels(ratio: float) -> str:
-    if ratio == 0:
-        return "vanishes entirely (it is 0 at the first)"
+def _travels(group: Group) -> str:
+    ratio, ratios = group.gradient_ratio or 0.0, group.gradient_ratios
+    if min(ratios) == 0:
+        some = "" if max(ratios) == 0 else f" for {ratios.count(0.0)} of {len(ratios)} seeds"
+        return f"vanishes entirely (it is 0 at the first){some}"
+    if min(ratios) < 1 < max(ratios) or healthy(ratio):
+        return f"comes to between {rounded(min(ratios))} and {rounded(max(ratios))} times its size, seed by seed,"
     if ratio < 1:
         return f"fades to 1 part in {rounded(1 / ratio)}"
     return f"grows {rounded(ratio)}-fold"
@@ -72,6 +77,6 @@ def _meaning(group: Group) -> str:
     if share is None or carry is None or not 0 <= share <= 1 or not math.isclose(share + carry, 1, abs_tol=0.01):
         return ""
     return (
-        f": at depth {group.depth} a block's output is, on average, {percent(share)} its own work and "
-        f"{percent(carry)} what it was given"
+        f": at depth {group.depth} a block's output is, on average over its blocks, {percent(share)} of what the block "
+        f"computes plus {percent(carry)} of what it was given"
     )

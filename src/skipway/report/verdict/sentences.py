@@ -6,10 +6,11 @@ what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from skipway.report.numbers import counted, listed
-from skipway.report.summary import Group, Summary
+from skipway.report.summary import Choice, Group, Summary
 from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.fit import fit
 from skipway.report.verdict.gains import gains, pays
@@ -48,22 +49,30 @@ def verdict(summary: Summary) -> Verdict:
 
 
 def _edges(summary: Summary) -> list[str]:
-    """Where the best learning rate is the lowest or the highest that was tried."""
-    parts = []
-    for gate in summary.gates:
-        depths = [str(group.depth) for group in summary.of(gate) if _at_edge(group)]
-        if depths:
-            parts.append(f"{gate} at depth {listed(depths)}")
-    if not parts:
+    """Where the best learning rate is the lowest or the highest of several that were tried."""
+    trains = _at_edge(summary, lambda group: group.training)
+    generalises = _at_edge(summary, lambda group: group.validation)
+    if trains == generalises:
+        told = [f"the best learning rate with {listed(trains)}"] if trains else []
+    else:
+        questions = {"trains best": trains, "generalises best": generalises}
+        told = [f"the learning rate that {which} with {listed(nets)}" for which, nets in questions.items() if nets]
+    if not told:
         return []
     return [
-        f"The best learning rate is the lowest or the highest tried with {listed(parts)}: there a rate that was not "
-        "tried may do better, and nothing is concluded against these nets. Give more with --learning-rates."
+        f"The lowest or the highest of those tried is {', and '.join(told)}: a rate that was not tried may do better "
+        "there, and nothing is concluded against these nets. Give more with --learning-rates."
     ]
 
 
-def _at_edge(group: Group) -> bool:
-    return any(choice is not None and not choice.bracketed for choice in (group.training, group.validation))
+def _at_edge(summary: Summary, choice: Callable[[Group], Choice | None]) -> list[str]:
+    parts = []
+    for gate in summary.gates:
+        chosen = [(group.depth, choice(group)) for group in summary.of(gate)]
+        depths = [str(depth) for depth, rate in chosen if rate is not None and not rate.bracketed]
+        if depths:
+            parts.append(f"{gate} at depth {listed(depths)}")
+    return parts
 
 
 def _progress(summary: Summary) -> list[str]:
