@@ -21,15 +21,17 @@ def rules(summary: Summary) -> list[str]:
     differ = f"their test {metric.word}s differ" if _countable(metric) else f"they differ in test {metric.word}"
     return [
         _chance(summary.guessing),
-        "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths, and no "
-        f"learning rate that was tried brings the deepest net {_near(found.scale, summary.guessing)}.",
-        f"A gate is better or worse than another at a depth if {differ} beyond chance, unless the best "
-        "learning rate of the worse one is the lowest or the highest that was tried: the next one might have made it "
-        "better.",
+        "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths or at "
+        f"the deepest alone, and no learning rate that was tried brings the deepest net "
+        f"{_near(found.scale, summary.guessing)}.",
+        f"A gate is better or worse than another at a depth if {differ} beyond chance.",
         f"More depth pays if the validation {metric.word} {metric.improves} with depth beyond chance, over all depths.",
+        "Nothing is concluded against a net whose best learning rate is the lowest or the highest of several that were "
+        "tried: the next one might have made it better.",
         "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. "
         f"{_compared(found)}; the tests are Welch's, corrected by Holm's rule "
-        "for their number, and trends for the number of learning rates that the best was chosen from.",
+        "for their number, and trends for the number of learning rates that the best was chosen from. However well a "
+        "net's seeds agree, they count as scattering no less than those of the study's nets on average.",
         *([] if found.scale.kind == "odds" else [unknown]),
     ]
 
