@@ -13,6 +13,7 @@ from skipway.report.numbers import percent, plus_minus, rounded
 from skipway.report.summary import Choice, Group, Guessing, Summary
 from skipway.report.verdict.chance import state
 from skipway.report.verdict.findings import Claim, Findings
+from skipway.report.verdict.inference import step, trend
 from skipway.report.verdict.rules import rules
 from skipway.report.verdict.sentences import verdict
 
@@ -155,7 +156,8 @@ def test_where_the_deepest_nets_best_rate_is_at_the_edge_depth_is_not_blamed():
         "training error is 69.7 ± 1.7 % at depth 20 and 86.1 ± 1.9 % at depth 56. But the best rate at depth 56, 0.3, "
         "is the highest tried, so another may help."
     )
-    assert nothing_like(cifar(HIGHEST), "degradation", "Depth makes", "Depth stops", "get harder to train")
+    healthy = cifar(HIGHEST, gradient_ratios=(1.0,))
+    assert nothing_like(healthy, "degradation", "Depth makes", "Depth stops", "get harder to train")
     shallow = [replace(net, training=ONLY) if net.depth == 56 else net for net in cifar(HIGHEST).groups]
     assert "Depth makes plain" in sentence(summary(*shallow, info=cifar().info), "degradation"), "no other edge matters"
 
@@ -211,13 +213,54 @@ def test_the_deepest_net_is_held_to_the_best_shallower_one(shares, ends):
 
 
 def test_a_depth_between_that_fails_is_told_and_not_blamed_on_depth():
-    text = sentence(errors(0.0, 0.30, 0.0, 0.0), "training error of residual nets")
-    assert text == (
-        "The training error of residual nets is not the same at all depths: 0.2 ± 0.3 % at depth 5, 30.0 ± 0.5 % at "
-        "depth 10 and 0.2 ± 0.3 % at depth 50. The training loss is not shown to rise with depth."
+    found = errors(0.0, 0.30, 0.0, 0.0, std=0.0005)
+    assert sentence(found, "training error of residual nets") == (
+        "The training error of residual nets is not the same at all depths: 0.0 ± 0.0 % at depth 5, 30.0 ± 0.1 % at "
+        "depth 10 and 0.0 ± 0.0 % at depth 50. The training loss is not shown to rise with depth."
     )
-    assert nothing_like(errors(0.0, 0.30, 0.0, 0.0), "Depth does not", "Depth makes")
+    assert nothing_like(found, "Depth does not", "Depth makes")
     assert "not the same" not in verdict(errors(0.02, 0.03, 0.02, 0.02)).answers[0], "it may be chance"
+
+
+def test_how_far_depths_differ_counts_for_less_among_many_pairs_and_rates():
+    level = {"train_loss": mean(0.01, 0.001)}
+
+    def found(rates: int) -> Summary:
+        nets = errors(0.10, 0.13, 0.12, 0.115, std=0.005, rates=rates).groups
+        return summary(*(replace(net, **level) for net in nets))
+
+    assert "is not the same at all depths" in verdict(found(1)).answers[0]
+    text = verdict(found(30)).answers[0]
+    assert text.endswith(
+        "compared to the shallowest net, the deepest may be up to 0.0 points better or 3.1 points worse."
+    )
+    own = Findings(found(1))
+    first, second = own.nets("residual")[:2]
+    one, many = (own.change(second, first, "train", among) for among in (1, 100))
+    assert one.shown
+    assert not many.shown
+    assert many.low < one.low < one.high < many.high
+
+
+def test_the_lesser_chance_of_two_ways_to_rise_counts_twice():
+    found = Findings(errors(0.01, 0.01, 0.03, rates=1))
+    losses = [
+        replace(found.loss_scale.sample(net.train_loss, "train"), least=found._loss_spread)
+        for net in found.nets("residual")
+    ]
+    ways = trend(losses, [math.log(depth) for depth in (5, 10, 20)]), step(losses)
+    assert found.ps[Claim("harder", "residual")] == pytest.approx(2 * min(way.p_above() for way in ways))
+
+
+def test_a_deepest_net_that_gained_nothing_does_not_pay_whatever_the_trend():
+    nets = [
+        replace(net, depth=depth, validation_metric=mean(error, 0.0005))
+        for net, depth, error in zip(errors(0.1, 0.1, 0.1).groups, (5, 90, 100), (0.1, 0.02, 0.101), strict=True)
+    ]
+    big = {"data": {"sizes": {"train": 50_000, "validation": 50_000, "test": 50_000}}}
+    found = Findings(summary(*nets, info=big))
+    assert Claim("pays", "residual") in found.shown
+    assert found.pays("residual") == "unknown"
 
 
 def test_the_best_validation_error_is_told_where_it_is_between_the_ends():
@@ -282,6 +325,8 @@ def test_two_seeds_show_less_than_three():
     assert "Depth makes plain" in sentence(cifar(), "harder to train")
     assert nothing_like(cifar(n=2), "Depth makes", "better than")
     assert "2 seeds cannot tell" in sentence(cifar(n=2), "whether depth matters")
+    assert "from 2 seeds, so how much of that is chance cannot be told" in sentence(cifar(n=2), "At depth 56")
+    assert sentence(cifar(n=2), "The validation error").endswith("; 2 seeds cannot tell whether more depth pays.")
 
 
 def test_one_seed_claims_nothing():
