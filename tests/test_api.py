@@ -1,15 +1,24 @@
-"""`skipway.study`: one value where several may be given."""
+"""`skipway.study` and `skipway.fit`: the settings of the command line, one value where several may be given."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+from dataclasses import fields, replace
+from typing import get_type_hints
 
 import pytest
 
+from skipway.cli.study import StudyCommand
+from skipway.cli.train import TrainCommand
 from skipway.nets.registry import FAMILIES
+from skipway.runs.api import fit
+from skipway.runs.config import RunConfig
 from skipway.studies.api import study
+from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.grid import checked
+from skipway.training.changes import RecipeSettings, changed
+from skipway.training.loop import Hook
 from skipway.training.recipe import RECIPES, Recipe
 
 SHORT = Recipe(steps=2, batch_size=8)
@@ -51,3 +60,80 @@ def test_several_values_may_come_from_anything_that_can_be_gone_through(tmp_path
     )
     cells = {(cell["gate"], cell["depth"]) for cell in several.info()["cells"]}
     assert cells == {("plain", 3), ("plain", 4), ("residual", 3), ("residual", 4)}
+
+
+# What only a prompt needs: a file of flags, and short ways to write what `net=` says.
+_PROMPT = {"study": {"config", "match"}, "train": {"config", "resume"}}
+
+
+@pytest.mark.parametrize(
+    ("python", "command", "config"),
+    [(study, StudyCommand, StudyConfig), (fit, TrainCommand, RunConfig)],
+    ids=["study", "train"],
+)
+def test_every_setting_at_the_prompt_is_an_argument_of_the_same_name(python, command, config, request):
+    arguments = set(inspect.signature(python).parameters) | set(RecipeSettings.__annotations__)
+    flags = {each.name for each in (*fields(command), *fields(config), *fields(Recipe))}
+    prompt = _PROMPT[request.node.callspec.id] | {"named", "settings"}  # a recipe by its name; where the fields lie
+    own = {"learning_rates": "learning_rate"} if python is fit else {}
+    assert {own.get(flag, flag) for flag in flags - prompt} <= arguments
+
+
+def test_a_recipes_settings_have_the_recipes_names_and_types():
+    told, own = get_type_hints(RecipeSettings), get_type_hints(Recipe)
+    lists = ("milestones", "augment")
+    assert told.keys() == {each.name for each in fields(Recipe)} - {"learning_rates"}
+    assert {name: told[name] for name in told if name not in lists} == {n: own[n] for n in told if n not in lists}
+
+
+def test_settings_of_the_recipe_are_given_by_name(tmp_path):
+    found = study(
+        "digits",
+        gates="plain",
+        depths=3,
+        learning_rates=0.1,
+        seeds=0,
+        recipe="he2015",
+        steps=2,
+        batch_size=8,
+        augment="crop:pad=1",
+        clip=None,
+        validation=0.2,
+        split_seed=3,
+        out=tmp_path,
+        workers=1,
+    )
+    recipe = found.info()["config"]["recipe"]
+    assert (recipe["steps"], recipe["epochs"], recipe["batch_size"]) == (2, None, 8)
+    assert (recipe["augment"], recipe["clip"], recipe["schedule"]) == (["crop:pad=1"], None, "step")
+    assert (found.info()["config"]["validation"], found.info()["config"]["split_seed"]) == (0.2, 3)
+    same = replace(RECIPES["he2015"], steps=2, batch_size=8, augment=("crop:pad=1",), clip=None, learning_rates=(0.1,))
+    run = fit("plain-dense-3", "digits", same, learning_rate=0.1, validation=0.2, split_seed=3, out=tmp_path / "run")
+    assert run.info()["id"] == next(iter(found.runs())).info()["id"]
+
+
+@pytest.mark.parametrize("python", [study, lambda **more: fit("plain-dense-3", "digits", **more)], ids=["study", "fit"])
+def test_settings_that_contradict_or_do_not_exist_are_refused(python):
+    with pytest.raises(ValueError, match="steps=5 and epochs=1 were given; give one of them"):
+        python(steps=5, epochs=1)
+    with pytest.raises(TypeError, match="there is no setting stpes.*batch_size, steps"):
+        python(stpes=5)
+
+
+def test_steps_count_where_the_recipe_has_epochs():
+    recipe = Recipe(steps=None, epochs=2.0)
+    assert changed(recipe, Recipe(), {"steps": 7}) == Recipe(steps=7)
+    assert changed(None, recipe, {"batch_size": 8}) == Recipe(steps=None, epochs=2.0, batch_size=8)
+
+
+def test_fit_tells_its_curves_to_hooks_and_trackers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+
+    class Told(Hook):
+        def on_interval(self, step, steps, rows):
+            told.append((step, steps, len(rows)))
+
+    fit("plain-dense-3", "digits", learning_rate=0.1, steps=4, track="tensorboard", hooks=[Told()], save_every=0)
+    assert told[-1] == (4, 4, 1)
+    assert [*(tmp_path / "tracking").rglob("events.out.*")]

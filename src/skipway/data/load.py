@@ -114,7 +114,7 @@ def settings_of(source: Any, **given: Any) -> dict[str, Any]:
         ValueError: as `name_of`; and if the source is a `Data` that was loaded otherwise than is given.
     """
     if not isinstance(source, Data) or source.request is None:
-        return {"data": name_of(source), **given}
+        return {"data": name_of(source), **{name: value for name, value in given.items() if value is not None}}
     told = asdict(source.request)
     for name, value in given.items():
         if value is not None and value != told[name]:

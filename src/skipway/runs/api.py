@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
@@ -15,8 +15,11 @@ from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
 from skipway.runs.run import make_resources, run_training
+from skipway.runs.trackers import tracker
 from skipway.tasks.make import use_loss
-from skipway.training.recipe import RECIPES, Recipe
+from skipway.training.changes import RecipeSettings, changed
+from skipway.training.loop import Hook
+from skipway.training.recipe import Recipe
 from skipway.training.world import world
 
 _DEFAULT = RunConfig()
@@ -34,12 +37,18 @@ def fit(
     weights: str | os.PathLike[str] | None = None,
     learning_rate: float | None = None,
     seed: int = _DEFAULT.seed,
+    validation: float | None = None,
+    split_seed: int | None = None,
     image_size: int | None = None,
     out: str | os.PathLike[str] | None = None,
     device: str = "auto",
     memory: str = "store",
     precision: str = "float32",
     accumulate: int = 1,
+    save_every: float | None = None,
+    track: str | None = None,
+    hooks: Sequence[Hook] = (),
+    **settings: Unpack[RecipeSettings],
 ) -> Run:
     """Train a net on a data set; go on with it where it was begun before, to the same bits.
 
@@ -58,12 +67,18 @@ def fit(
         weights: a file to start from, as `skipway.load_weights` takes it.
         learning_rate: None is the recipe's; of several, one a third of the way up.
         seed: decides initial weights, the order of the data, and every other random draw.
+        validation: share of the training data held out, where the data do not say; 0.1.
+        split_seed: decides which samples are held out; 0.
         image_size: cut images of any size to so many pixels, and read them while training.
         out: the run's directory; None is ``runs/<id>``.
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store", or "recompute" for deep nets in little memory.
         precision: "float32" or "bfloat16".
         accumulate: parts of a batch that pass one after another.
+        save_every: seconds between two checkpoints; None is half a minute.
+        track: tell the curves to "tensorboard", "wandb" or "mlflow", too.
+        hooks: are told how the training goes on.
+        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``.
 
     Returns:
         The run on disk.
@@ -73,13 +88,13 @@ def fit(
         BusyError: if another process is training it in the same directory; the message says which one.
     """
     default = default_config(_named(net))
-    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
+    chosen = changed(recipe, default.recipe, settings)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rates=(learning_rate,))
     own_task = task if task is None or isinstance(task, str) else use_loss(task)
     config = replace(
         default,
-        **settings_of(data, task=own_task, image_size=image_size),
+        **settings_of(data, task=own_task, image_size=image_size, validation=validation, split_seed=split_seed),
         gate=gate,
         depth=depth,
         width=width,
@@ -87,8 +102,12 @@ def fit(
         seed=seed,
         recipe=chosen,
     )
-    resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())
-    return run_training(config, out, resources=resources)
+    own = world()
+    resources = make_resources(
+        device=device, memory=memory, precision=precision, accumulate=accumulate, save_every=save_every, world=own
+    )
+    tracked = [tracker(track, config)] if track and own.rank == 0 else []
+    return run_training(config, out, resources=resources, hooks=[*hooks, *tracked])
 
 
 def _named(net: str | nn.Module | Callable[..., nn.Module]) -> str:

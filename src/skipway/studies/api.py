@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from torch import Tensor, nn
 
@@ -17,7 +17,8 @@ from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.runner import run_study
 from skipway.tasks.make import use_loss
-from skipway.training.recipe import RECIPES, Recipe
+from skipway.training.changes import RecipeSettings, changed
+from skipway.training.recipe import Recipe
 
 _DEFAULT = StudyConfig()
 
@@ -34,12 +35,16 @@ def study(
     learning_rates: float | Iterable[float] | None = None,
     seeds: int | Iterable[int] = _DEFAULT.seeds,
     width: int | None = None,
+    validation: float | None = None,
+    split_seed: int | None = None,
+    image_size: int | None = None,
     recipe: Recipe | str | None = None,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     device: str = "auto",
     memory: str = "store",
     ray: str | None = None,
+    **settings: Unpack[RecipeSettings],
 ) -> Study:
     """Train gates x depths x learning rates x seeds on a data set; go on with what is in the directory already.
 
@@ -57,12 +62,16 @@ def study(
         learning_rates: those to try; None is the recipe's.
         seeds: each decides initial weights, the order of the data, and every other random draw of a run.
         width: units of a dense layer, channels of the first stage; None is the family's own choice.
+        validation: share of the training data held out for choosing the learning rate, where the data do not say; 0.1.
+        split_seed: decides which samples are held out; 0.
+        image_size: cut images of any size to so many pixels, and read them while training.
         recipe: a `Recipe`, or the name of one; None is that of the nets' papers.
         out: the study's directory; None is ``studies/<data>-<net>``.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
+        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``.
 
     Returns:
         The study on disk. `skipway.write_report` writes its page.
@@ -74,11 +83,12 @@ def study(
     """
     named = net if isinstance(net, str) else use(net)
     default = default_config(named)
-    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or default.recipe
+    chosen = changed(recipe, default.recipe, settings)
     if learning_rates is not None:
         chosen = replace(chosen, learning_rates=_several(learning_rates))
+    own_task = task if task is None or isinstance(task, str) else use_loss(task)
     config = StudyConfig(
-        **settings_of(data, task=task if task is None or isinstance(task, str) else use_loss(task)),
+        **settings_of(data, task=own_task, image_size=image_size, validation=validation, split_seed=split_seed),
         net=named,
         gates=_several(gates),
         depths=default.depths if depths is None else _several(depths),

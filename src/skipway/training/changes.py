@@ -1,0 +1,62 @@
+"""Single settings of a recipe given by name, in Python as at the prompt: `skipway.study(..., steps=50, clip=None)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from skipway.training.recipe import RECIPES, Decayed, Optimizer, Recipe, Schedule
+
+
+class RecipeSettings(TypedDict, total=False):
+    """The fields of `Recipe`, but for its learning rates."""
+
+    optimizer: Optimizer
+    momentum: float
+    nesterov: bool
+    beta2: float
+    weight_decay: float
+    decay_on: Decayed
+    bias_rate: float
+    batch_size: int
+    steps: int | None
+    epochs: float | None
+    schedule: Schedule
+    milestones: float | Iterable[float]
+    decay: float
+    warmup_steps: int
+    warmup_hold: float | None
+    clip: float | None
+    preprocess: str
+    augment: str | Iterable[str]
+
+
+def changed(recipe: Recipe | str | None, usual: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe, its name, or None for the usual one, with single settings replaced.
+
+    Raises:
+        ValueError: if there is no recipe of that name, or if steps and epochs are both given.
+        TypeError: if a setting is none of a recipe's; the message names those there are.
+    """
+    chosen = RECIPES[recipe] if isinstance(recipe, str) else recipe or usual
+    valid = RecipeSettings.__annotations__
+    unknown = [name for name in settings if name not in valid]
+    if unknown:
+        raise TypeError(
+            f"there is no setting {', '.join(unknown)}. Beside the arguments that the documentation lists, valid are "
+            f"those of a recipe: {', '.join(valid)}."
+        )
+    given: dict[str, Any] = {name: _several(value) if name in _LISTS else value for name, value in settings.items()}
+    if given.get("steps") and given.get("epochs"):
+        raise ValueError(f"steps={given['steps']} and epochs={given['epochs']} were given; give one of them.")
+    if given.get("steps"):
+        given["epochs"] = None  # of the recipe: a number of epochs counts where both are there
+    return replace(chosen, **given)
+
+
+_LISTS = ("milestones", "augment")
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
