@@ -13,7 +13,8 @@ from skipway.nets.factory import FUNCTIONS, OWN, NetFactory
 from skipway.nets.family import Family
 from skipway.nets.registry import FAMILIES
 from skipway.rundir.layout import Json
-from skipway.runs.code import digest, is_ours
+from skipway.runs.code.origin import is_ours
+from skipway.runs.code.reading import digest
 from skipway.settings.registry import Registry, Spec
 from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
