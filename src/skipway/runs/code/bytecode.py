@@ -1,13 +1,16 @@
-"""What compiled code names: globals, attributes, modules that it imports, texts."""
+"""What compiled code does and names: its steps, globals, attributes, the modules that it imports, texts."""
 
 from __future__ import annotations
 
 import dis
+from bisect import bisect_left
 from collections.abc import Iterator
 from types import CodeType, FunctionType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+_IDLE = ("EXTENDED_ARG", "CACHE", "NOP")
+_CONSTANTS, _JUMPS = frozenset(dis.hasconst), frozenset((*dis.hasjrel, *dis.hasjabs))
 
 
 class Import(NamedTuple):
@@ -16,6 +19,28 @@ class Import(NamedTuple):
     name: str
     parts: tuple[str, ...]  # of `from name import parts`
     level: int
+
+
+def steps(code: CodeType) -> tuple[str, list[Any]]:
+    """The instructions of a code object as a text, and the constants that they load, in order.
+
+    The bytes themselves will not do: they number constants and names, and a docstring shifts the numbers.
+    """
+    found = dis.Bytecode(code)
+    kept = [step for step in found if step.opname not in _IDLE]
+    offsets = [step.offset for step in kept]
+    words, constants = [], []
+    for step in kept:
+        if step.opcode in _CONSTANTS:
+            constants.append(step.argval)
+            words.append(step.opname)
+        else:
+            about = bisect_left(offsets, step.argval) if step.opcode in _JUMPS else step.argval
+            words.append(f"{step.opname} {about}")
+    for entry in found.exception_entries:
+        places = (bisect_left(offsets, offset) for offset in (entry.start, entry.end, entry.target))
+        words.append(f"{[*places]} {entry.depth} {entry.lasti}")
+    return ";".join(words), constants
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -40,15 +65,16 @@ def names(code: CodeType) -> set[str]:
 def imports(code: CodeType) -> Iterator[Import]:
     """The import statements in it."""
     for each in codes(code):
-        steps = [step for step in dis.get_instructions(each) if step.opname != "EXTENDED_ARG"]
-        for place, step in enumerate(steps):
+        found = [step for step in dis.get_instructions(each) if step.opname not in _IDLE]
+        for place, step in enumerate(found):
             if step.opname == "IMPORT_NAME":
-                level, parts = (before.argval for before in steps[place - 2 : place])
+                level, parts = (before.argval for before in found[place - 2 : place])
                 yield Import(step.argval, parts or (), level)
 
 
 def texts(definition: object) -> set[str]:
-    """The texts in the code of a function, or of a class's methods."""
-    functions = vars(definition).values() if isinstance(definition, type) else (definition,)
-    found = (codes(each.__code__) for each in functions if isinstance(each, FunctionType))
-    return {text for inner in found for each in inner for text in each.co_consts if isinstance(text, str)}
+    """The texts in the code of a function, or of the methods of a class and its bases."""
+    spaces = [vars(each).values() for each in definition.__mro__] if isinstance(definition, type) else [(definition,)]
+    functions = (each for space in spaces for each in space if isinstance(each, FunctionType))
+    found = (each for function in functions for each in codes(function.__code__))
+    return {text for each in found for text in each.co_consts if isinstance(text, str)}

@@ -26,6 +26,7 @@ _OF_CLASSES = {
     *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__annotate__"),
     *("__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__", "__orig_bases__"),
     *("__parameters__", "__type_params__", "__abstractmethods__", "_abc_impl"),
+    "__slotnames__",  # kept there by the first object that is taken to pieces
 }
 OF_MODULES = {
     *("__name__", "__doc__", "__file__", "__spec__", "__loader__", "__cached__", "__package__", "__path__"),
@@ -36,6 +37,7 @@ _ANY_ATTRIBUTE = {"getattr", "vars", "__dict__", "attrgetter", "__getattribute__
 _ANY_MODULE = {"import_module", "__import__"}
 _LOCKS = tuple({type(make()) for make in (threading.Lock, threading.RLock)})
 _NAMED = (torch.layout, torch.finfo, torch.iinfo, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
+_EMPTY = type(dataclasses.MISSING)  # there is one in a process, and another one in what was sent there
 _DISPATCHES = functools.singledispatch(len).__code__
 
 
@@ -84,6 +86,11 @@ def _(value: tuple) -> Iterator[Any]:  # type: ignore[type-arg]  # singledispatc
 
 
 @parts.register
+def _(value: list) -> Iterator[Any]:  # type: ignore[type-arg]
+    return iter(value) if type(value) is list else _object(value)
+
+
+@parts.register
 def _(value: dict) -> Iterator[Any]:  # type: ignore[type-arg]
     if type(value) is not dict:
         yield from _object(value)
@@ -107,7 +114,7 @@ def _(value: FunctionType) -> Iterator[Any]:
         yield from _of_code(value)
         yield from (Named("default", part) for part in (value.__defaults__, value.__kwdefaults__))
         yield from map(Named, value.__code__.co_freevars, map(_content, value.__closure__ or ()))
-        yield vars(value)
+        yield {name: part for name, part in vars(value).items() if not name.startswith("_torchdynamo")}
 
 
 def _of_code(function: FunctionType) -> Iterator[Any]:
@@ -127,11 +134,13 @@ def _(value: CodeType) -> Iterator[Any]:
         raise ValueError(
             f"it calls {min(dynamic)}, and what that imports is not known before: write an import statement"
         )
-    yield Fact(f"{value.co_code.hex()} {value.co_exceptiontable.hex()}")
+    does, constants = bytecode.steps(value)
+    given = value.co_argcount + value.co_kwonlyargcount
     yield Fact((value.co_flags & _SIGNATURE, value.co_argcount, value.co_posonlyargcount, value.co_kwonlyargcount))
-    yield Fact((value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars))
+    yield Fact((value.co_varnames[:given], value.co_freevars))
+    yield Fact(does)
     yield Words(value.co_names)
-    yield value.co_consts
+    yield from constants
 
 
 @parts.register
@@ -194,7 +203,7 @@ def _nothing(value: Any) -> Iterator[Any]:
 
 for _kind in _NAMED:
     parts.register(_kind, _by_name)
-for _kind in _LOCKS:
+for _kind in (*_LOCKS, _EMPTY):
     parts.register(_kind, _nothing)
 _object = parts.dispatch(object)
 

@@ -110,7 +110,7 @@ class Reading:
             return
         level = _Level(*part) if type(part) is Named else _Level("", part)
         levels.append(level)
-        self.facts += [level.name] if level.name else []
+        self.facts += [repr(level.name)] if level.name else []
         level.rest = self._parts(level.value)
 
     def _parts(self, value: Any) -> Iterator[Any]:
