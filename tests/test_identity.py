@@ -20,8 +20,8 @@ from skipway.nets.weights import weights_bytes
 from skipway.rundir.layout import run_id
 from skipway.runs.code.reading import digest
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import learn, packed
 from skipway.runs.plan import plan_run
+from skipway.runs.sending import learn, packed
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.gates import HighwayGate, PlainGate
 from skipway.skip.shortcuts import SHORTCUTS, OptionA, OptionB

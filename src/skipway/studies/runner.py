@@ -20,7 +20,7 @@ from skipway.rundir.integrity import read_run, read_study
 from skipway.rundir.layout import FORMAT, STUDY, Json
 from skipway.rundir.locks import locked, wait_until_free
 from skipway.rundir.study import Study
-from skipway.runs.definitions import packed
+from skipway.runs.sending import packed
 from skipway.settings.limits import workers as most_workers
 from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test

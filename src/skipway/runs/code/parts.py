@@ -37,7 +37,7 @@ _ANY_ATTRIBUTE = {"getattr", "vars", "__dict__", "attrgetter", "__getattribute__
 _ANY_MODULE = {"import_module", "__import__"}
 _LOCKS = tuple({type(make()) for make in (threading.Lock, threading.RLock)})
 _NAMED = (torch.layout, torch.finfo, torch.iinfo, torch._ops.OpOverload, torch._ops.OpOverloadPacket)
-_EMPTY = type(dataclasses.MISSING)  # there is one in a process, and another one in what was sent there
+EMPTY = type(dataclasses.MISSING)  # there is one in a process, and another one in what was sent there
 _DISPATCHES = functools.singledispatch(len).__code__
 
 
@@ -203,7 +203,7 @@ def _nothing(value: Any) -> Iterator[Any]:
 
 for _kind in _NAMED:
     parts.register(_kind, _by_name)
-for _kind in (*_LOCKS, _EMPTY):
+for _kind in (*_LOCKS, EMPTY):
     parts.register(_kind, _nothing)
 _object = parts.dispatch(object)
 

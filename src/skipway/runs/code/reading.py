@@ -12,17 +12,22 @@ from typing import Any
 
 from skipway.runs.code import bytecode
 from skipway.runs.code.origin import called, homes, is_ours, release
-from skipway.runs.code.parts import OF_MODULES, Fact, Named, Unseen, Whole, Words, parts
+from skipway.runs.code.parts import EMPTY, OF_MODULES, Fact, Named, Unseen, Whole, Words, parts
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 # Where two names hold an equal one of these, it does not matter whether it is the same one.
-_VALUES = (tuple, frozenset, CodeType, MethodType, BuiltinFunctionType)
+_VALUES = (tuple, frozenset, CodeType, MethodType, BuiltinFunctionType, EMPTY)
 _UNKNOWN = (eval, exec, globals, __import__)
+_LONG = 1000  # of texts and bytes: beyond that, a digest stands for them
 _END = object()
 
 
 class UnreadableError(ValueError):
     """A definition reaches something that has no pieces to read; the message says where, and what."""
+
+
+class ReachedError(Exception):
+    """The fact that was looked for is reached; its argument is the way there: names and values, the outermost first."""
 
 
 def digest(definition: object) -> str:
@@ -48,6 +53,7 @@ class Reading:
 
     Args:
         definition: a class, a function, or an object that holds some.
+        until: stop at the fact of this number.
 
     Attributes:
         facts: the lines that the digest is of.
@@ -58,9 +64,10 @@ class Reading:
 
     Raises:
         UnreadableError: if something in it cannot be read.
+        ReachedError: at the fact of the number `until`.
     """
 
-    def __init__(self, definition: object) -> None:
+    def __init__(self, definition: object, *, until: int | None = None) -> None:
         self.facts = ["python {}.{}".format(*sys.version_info)]
         self.texts: set[str] = set()
         self.modules: dict[str, ModuleType] = {}
@@ -68,6 +75,7 @@ class Reading:
         self.unseen: list[Unseen] = []
         self._words: set[str] = set()
         self._whole: set[str] = set()
+        self._until = until
         # With the objects themselves: one that is let go could lend its id to another.
         self._met: dict[int, tuple[int, object]] = {}
         self._read("", definition)
@@ -101,6 +109,8 @@ class Reading:
             except Exception as error:  # whatever an object of the user's makes of it
                 where = ".".join(level.name for level in levels if level.name)
                 raise UnreadableError(_unreadable(where, levels[-1].value, error)) from error
+            if self._until is not None and len(self.facts) > self._until:
+                raise ReachedError([(level.name, level.value) for level in levels])
 
     def _step(self, levels: list[_Level]) -> None:
         part = next(levels[-1].rest, _END)
@@ -120,8 +130,9 @@ class Reading:
         elif type(value) is Fact:
             self.facts.append(value)
         elif type(value) in _PLAIN:
-            self.facts.append(hex(value) if type(value) is int else repr(value))
-            self.texts |= {value} if type(value) is str else set()
+            self.facts.append(_plain(value))
+            if type(value) is str:
+                self.texts.add(value)
         elif (name := called(value)) is not None:
             if isinstance(value, BuiltinFunctionType) and value in _UNKNOWN:
                 raise ValueError("what it reads is known only when it runs")
@@ -156,11 +167,22 @@ class Reading:
         """Each of a set's values apart from the others: they come in another order in each process."""
         found = []
         for value in values:
+            if type(value) in _PLAIN:
+                found.append(_plain(value))
+                self.texts |= {value} if type(value) is str else set()
+                continue
             apart = copy.copy(self)
-            apart.facts, apart._met = [], dict(self._met)
+            apart.facts, apart._met, apart._until = [], dict(self._met), None
             apart._read("", value)
             found.append(hashlib.sha256("\n".join(apart.facts).encode()).hexdigest())
         yield from (type(values), *map(Fact, sorted(found)), getattr(values, "__dict__", None))
+
+
+def _plain(value: Any) -> str:
+    if type(value) in (str, bytes) and len(value) > _LONG:
+        content = value if type(value) is bytes else value.encode("utf-8", "surrogatepass")
+        return f"{type(value).__name__} {hashlib.sha256(content).hexdigest()}"
+    return hex(value) if type(value) is int else repr(value)
 
 
 def _unreadable(where: str, value: object, error: Exception) -> str:
