@@ -6,6 +6,7 @@ that was edited since the first process imported it, the worker would train othe
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -15,6 +16,9 @@ import cloudpickle
 from skipway.runs.code.difference import Place, first_difference, marks
 from skipway.runs.code.parts import Unseen
 from skipway.runs.definitions import Definition, read, register
+
+_HELD: set[str] = set()
+"""Digests of what was learned here and found to be as it was sent. Once will do: code that runs may fill a table."""
 
 
 class ChangedError(ValueError):
@@ -64,8 +68,11 @@ def learn(content: bytes) -> None:
         for function, values in each.unseen:
             for name, value in values.items():
                 function.__globals__.setdefault(name, value)
-    for each in sent:
-        _check(each)
+    key = hashlib.sha256(content).hexdigest()
+    if key not in _HELD:
+        for each in sent:
+            _check(each)
+        _HELD.add(key)
 
 
 def _check(sent: _Sent) -> None:
@@ -84,5 +91,3 @@ def _changed(definition: Definition, place: Place) -> str:
         "file. If nothing was edited, a value there is changed while the program runs, or differs between processes: "
         "make it part of no module and no class."
     )
-
-

@@ -6,8 +6,9 @@ typed at a prompt or in a notebook, or that was changed after its file was impor
 not count. Compiled code is that of one minor version of Python; another one gives another digest.
 
 What is found in an installed package under its own name counts by that name and the package's version; what is
-Skipway's, by name and `version`; torch and Python's library by name; a compiled extension of the user's own by its file.
-All else is taken to pieces, an object as pickle does it. What has no pieces (an open file, a generator) is refused.
+Skipway's, by name and `version`; torch and Python's library by name; a compiled extension of the user's own by its
+file. All else is taken to pieces, an object as pickle does it. What has no pieces (an open file, a generator) is
+refused.
 
 Of a user's module, those names count that occur anywhere in the code: as attributes, or in texts, as
 ``getattr(module, "K")`` has them. Modules that are imported inside functions are imported for it, as a call would.
