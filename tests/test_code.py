@@ -234,7 +234,11 @@ def test_processes_agree_whatever_their_hash_seed_and_order(tmp_path):
     )
     found = []
     for seed in ("1", "2"):
-        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+        }
         command = [sys.executable, "-c", code, str(tmp_path / seed), seed]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
@@ -250,7 +254,10 @@ def test_processes_agree_whatever_their_hash_seed_and_order(tmp_path):
         ("K = {'a': [eval]}\ndef subject(z):\n    return K\n", "what it reads is known only when it runs"),
         ("import importlib\ndef subject(z):\n    return importlib.import_module(z)\n", "write an import statement"),
         ("def subject(z):\n    return __import__(z)\n", "it calls __import__"),
-        ("class A:\n    def __reduce__(self):\n        raise KeyError('no')\nK = A()\ndef subject(z):\n    return K\n", "K (A) cannot be read into the name of a run: 'no'"),
+        (
+            "class A:\n    def __reduce__(self):\n        raise KeyError('no')\nK = A()\ndef subject(z):\n    return K\n",
+            "K (A) cannot be read into the name of a run: 'no'",
+        ),
     ],
     ids=["file", "generator", "eval", "import_module", "__import__", "no pickle"],
 )

@@ -6,10 +6,12 @@ that was edited since the first process imported it, the worker would train othe
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import pickle
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cloudpickle
 
@@ -46,14 +48,26 @@ def packed(named: Iterable[Definition]) -> bytes:
         reading = read(each)
         sent.append(_Sent(each, reading.digest, marks(reading), reading.unseen))
         try:
-            cloudpickle.dumps(sent[-1])
+            _dumps(sent[-1])
         except Exception as error:  # whatever a user's class makes of it
             raise ValueError(
                 f"{each.kind} {each.name!r} cannot be sent to worker processes: {type(error).__name__}: {error}. "
                 "A class can be sent if what its code holds can: give it no open files, locks or generators."
             ) from error
-    content: bytes = cloudpickle.dumps(sent)
-    return content
+    return _dumps(sent)
+
+
+def _dumps(value: Any) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file).dump(value)
+        return file.getvalue()
+
+
+class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # it has no types
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is functools.cached_property:  # it holds a lock until Python 3.12
+            return functools.cached_property, (value.func,), {"attrname": value.attrname}
+        return super().reducer_override(value)
 
 
 def learn(content: bytes) -> None:

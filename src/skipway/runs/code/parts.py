@@ -10,7 +10,15 @@ import hashlib
 import importlib
 import threading
 from collections.abc import Iterator
-from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from types import (
+    CellType,
+    CodeType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +85,16 @@ def parts(value: Any) -> Iterator[Any]:
     if isinstance(made, str):  # a name, under which its module holds it
         yield from (type(value), getattr(value, "__module__", None), made, getattr(value, "__dict__", None))
         return
-    yield from (list(part) if isinstance(part, Iterator) else part for part in made)
+    for place, part in enumerate(made):
+        yield list(part) if isinstance(part, Iterator) else _state(part) if place == 2 else part
+
+
+def _state(value: Any) -> Any:
+    """An object's attributes, whether in slots or not: a class that was sent to another process has no slots there."""
+    match value:
+        case (dict() | None as free, dict() as slots):
+            return {**(free or {}), **slots}
+    return value
 
 
 @parts.register
@@ -146,7 +163,8 @@ def _(value: CodeType) -> Iterator[Any]:
 @parts.register
 def _(value: type) -> Iterator[Any]:
     yield from (type(value), value.__bases__)
-    yield from (Named(*each) for each in sorted(vars(value).items()) if each[0] not in _OF_CLASSES)
+    own = ((name, part) for name, part in vars(value).items() if not isinstance(part, MemberDescriptorType))  # slots
+    yield from (Named(*each) for each in sorted(own) if each[0] not in _OF_CLASSES)
 
 
 @parts.register
