@@ -1,5 +1,7 @@
 """The digest of a user's code: which edits of it are another training. Real files, imported afresh for each edit."""
 
+# ruff: noqa: E501 -- an edit is a row of the table
+
 from __future__ import annotations
 
 import importlib

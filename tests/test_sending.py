@@ -211,7 +211,8 @@ class Mine(Base):
 
 def mlp(depth, gate, specification, width=8):
     bodies = [nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(depth)]
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), *sw.skip_row(gate, bodies), nn.Linear(width, specification.outputs))
+    blocks = sw.skip_row(gate, bodies)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), *blocks, nn.Linear(width, specification.outputs))
 '''
 
 
