@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from skipway.runs.code.difference import Place, first_difference, marks
-from skipway.runs.code.parts import Unseen
+from skipway.runs.code.found import Unseen
 from skipway.runs.definitions import Definition, read, register
 
 _HELD: set[str] = set()

@@ -7,12 +7,14 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, MethodType, ModuleType
 from typing import Any
 
 from skipway.runs.code import bytecode
-from skipway.runs.code.origin import called, homes, is_ours, release
-from skipway.runs.code.parts import EMPTY, OF_MODULES, Fact, Named, Unseen, Whole, Words, parts
+from skipway.runs.code.found import Fact, Named, Unseen, Whole, Words
+from skipway.runs.code.functions import OF_MODULES
+from skipway.runs.code.origin import called, is_ours
+from skipway.runs.code.parts import EMPTY, parts
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
 # Where two names hold an equal one of these, it does not matter whether it is the same one.
@@ -59,7 +61,6 @@ class Reading:
         facts: the lines that the digest is of.
         texts: all that are met: a rule that code asks for by its name is named by one of them.
         modules: the user's own that it reads from or imports, by name.
-        homes: the names of the user's modules that its functions and classes come from.
         unseen: globals of its functions that are not found by their operations alone.
 
     Raises:
@@ -71,7 +72,6 @@ class Reading:
         self.facts = ["python {}.{}".format(*sys.version_info)]
         self.texts: set[str] = set()
         self.modules: dict[str, ModuleType] = {}
-        self.homes: set[str] = set()
         self.unseen: list[Unseen] = []
         self._words: set[str] = set()
         self._whole: set[str] = set()
@@ -151,8 +151,6 @@ class Reading:
         if not isinstance(value, _VALUES):
             self._met[id(value)] = len(self._met), value
         self.facts.append(type(value).__name__)
-        if isinstance(value, FunctionType | type):
-            self.homes.update(name for name in homes(value) if release(name) is None)
         return self._of_set(value) if isinstance(value, set | frozenset) else parts(value)
 
     def _note(self, found: Words | Whole | Unseen) -> None:
