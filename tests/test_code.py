@@ -181,7 +181,7 @@ EDITS = [
     Edit("a docstring where none was", BODY, "    return z", "    '''Words.'''\n    return z", counts=False),
     Edit("a docstring before None", "def subject(z):\n    if z:\n        return 'a'\n", "    if", "    'Words.'\n    if", counts=False),
     Edit("a docstring before 300 constants", "def subject(z):\n    for i in z:\n        if i:\n            z = ["
-         + ", ".join(f"i + {k}.5" for k in range(300)) + "]\n    return None\n", "    for", "    'Words.'\n    for", counts=False),
+         + ", ".join(f"i + {k}.5" for k in range(300)) + "]\n    if z:\n        z = None\n    return z\n", "    for", "    'Words.'\n    for", counts=False),
     Edit("a docstring of a method", CLASS + "    def f(self):\n        return (1, None)\n", "        return", "        'Words.'\n        return", counts=False),
     Edit("a docstring of a class", CLASS + "    k = 1\n", "    k", "    'Words.'\n    k", counts=False),
     Edit("a docstring of a file", BODY, "def subject", "'Words.'\ndef subject", counts=False),
