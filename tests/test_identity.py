@@ -18,10 +18,10 @@ from skipway.nets.dense import FAMILY
 from skipway.nets.registry import FAMILIES, build
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.layout import run_id
-from skipway.runs.code import digest
+from skipway.runs.code.reading import digest
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import learn, packed
 from skipway.runs.plan import plan_run
+from skipway.runs.sending import learn, packed
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.gates import HighwayGate, PlainGate
 from skipway.skip.shortcuts import SHORTCUTS, OptionA, OptionB
@@ -131,7 +131,7 @@ def test_a_method_that_is_put_in_later_counts(helping):
 def test_every_process_finds_the_same_digest():
     source = SOURCE.replace("import torch", "class torch: tensor = list").replace("import helping", "helping = self")
     code = (
-        "from skipway.runs.code import digest\n"
+        "from skipway.runs.code.reading import digest\n"
         f"space = {{'__name__': '__main__'}}\nexec({source!r}, space)\nprint(digest(space['Mine']))"
     )
     found = [

@@ -1,19 +1,21 @@
-"""What a training names that may be a user's own: its family of nets, gate, shortcut and augmentations."""
+"""What a training names that may be a user's own: its family of nets, gate, shortcut, task and augmentations.
+
+And what those name in turn: a rule that the code of another asks for (``make_gate("mine", ...)``), or that stands in a
+setting (``outer:inner=mine``).
+"""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
-
-import cloudpickle
 
 from skipway.data.images.augment import AUGMENTATIONS
 from skipway.nets.factory import FUNCTIONS, OWN, NetFactory
 from skipway.nets.family import Family
 from skipway.nets.registry import FAMILIES
 from skipway.rundir.layout import Json
-from skipway.runs.code import digest, is_ours
+from skipway.runs.code.origin import is_ours
+from skipway.runs.code.reading import Reading, UnreadableError
 from skipway.settings.registry import Registry, Spec
 from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
@@ -46,20 +48,24 @@ class Definition(NamedTuple):
 
 
 def definitions(nets: NetFactory, gate: str, augment: Iterable[str], task: str | None = None) -> list[Definition]:
-    """All that a training names.
+    """All that a training names, and what a user's own among them name in turn.
 
     Args:
         nets: what makes its net.
         gate: a specification; of nets that take none, `OWN`.
         augment: specifications.
         task: a specification; None is the data's usual one.
+
+    Raises:
+        UnreadableError: if a user's code reaches what cannot be read.
     """
     named = [*nets.named(), *(("augmentation", spec) for spec in augment)]
     if gate != OWN:
         named.append(("gate", gate))
     if task is not None:
         named.append(("loss" if task in LOSSES else "task", task))
-    return [_definition(kind, spec) for kind, spec in named]
+    words = {word for spec in (nets.spec, *(spec for _, spec in named)) for word in _settings(spec)}
+    return _with_inner([_definition(kind, spec) for kind, spec in named], words)
 
 
 def _definition(kind: str, spec: str) -> Definition:
@@ -67,35 +73,54 @@ def _definition(kind: str, spec: str) -> Definition:
     return Definition(kind, name, _PLACES[kind][name])
 
 
+def _settings(spec: str) -> Iterator[str]:
+    """The words among the settings of a specification."""
+    if not any(spec in functions for functions in _FUNCTIONS.values()):
+        yield from (value for _, value in Spec.parse(spec).settings if isinstance(value, str))
+
+
+def _with_inner(named: list[Definition], words: set[str]) -> list[Definition]:
+    """These, and all that is registered under a word or under a text in a user's code."""
+    found = {(each.kind, each.name): each for each in named}
+    waiting = list(found.values())
+    while waiting or words:
+        for key, each in sorted(_under(words).items()):
+            if found.setdefault(key, each) is each:
+                waiting.append(each)
+        words = set()
+        if waiting and not (last := waiting.pop()).is_ours:
+            words = read(last).texts
+    return list(found.values())
+
+
+def _under(words: set[str]) -> dict[tuple[str, str], Definition]:
+    names = words | {word.partition(":")[0].strip() for word in words}
+    places = [(kind, name) for kind, place in _PLACES.items() for name in names & place.keys()]
+    return {(kind, name): Definition(kind, name, _PLACES[kind][name]) for kind, name in places}
+
+
+def read(definition: Definition) -> Reading:
+    """The code of a user's definition, read from end to end.
+
+    Raises:
+        UnreadableError: if it reaches what cannot be read; the message names the definition.
+    """
+    try:
+        return Reading(definition.code)
+    except UnreadableError as error:
+        raise UnreadableError(f"{definition.kind} {definition.name!r}: {error}") from error
+
+
 def versions(named: Iterable[Definition]) -> Json:
     """What the numbers of these depend on beside their names: versions of ours above the first, digests of a user's."""
-    found = {f"{each.kind} {each.name}": each.entry.version if each.is_ours else digest(each.code) for each in named}
+    found = {f"{each.kind} {each.name}": each.entry.version if each.is_ours else read(each).digest for each in named}
     return {name: version for name, version in found.items() if version != 1}
 
 
-def packed(named: Iterable[Definition]) -> bytes:
-    """Those that did not come with Skipway, for a worker process to `learn`.
-
-    Raises:
-        ValueError: if one cannot be sent there; the message names it.
-    """
-    users = {(each.kind, each.name): each for each in named if not each.is_ours}
-    for each in users.values():
-        try:
-            cloudpickle.dumps(each)
-        except Exception as error:  # whatever a user's class makes of it
-            raise ValueError(
-                f"{each.kind} {each.name!r} cannot be sent to worker processes: {type(error).__name__}: {error}. "
-                "A class can be sent if what its code holds can: give it no open files, locks or generators."
-            ) from error
-    content: bytes = cloudpickle.dumps(list(users.values()))
-    return content
-
-
-def learn(content: bytes) -> None:
-    """Register what another process `packed`, in place of any of the same names."""
-    for each in pickle.loads(content):
-        if each.kind in _REGISTRIES:
-            _REGISTRIES[each.kind].replace(each.name, each.entry)
-        else:
-            _FUNCTIONS[each.kind][each.name] = each.entry
+def register(definition: Definition) -> None:
+    """Let configs name it, in place of any of the same name."""
+    kind, name, entry = definition
+    if kind in _REGISTRIES:
+        _REGISTRIES[kind].replace(name, entry)
+    else:
+        _FUNCTIONS[kind][name] = entry

@@ -11,23 +11,21 @@ the numbers of a rule, change, its version is raised; tests/test_golden.py notic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from skipway.data.dataset import Data
 from skipway.nets.checkpoints import find_file
 from skipway.rundir.layout import Json
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import Definition, versions
 
 
-def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bfloat16: bool = False) -> Json:
+def identity(config: RunConfig, data: Data, versions: Json, *, bfloat16: bool = False) -> Json:
     """All that decides a training's numbers; device, processes and accumulation are not in it.
 
     Args:
         config: in canonical form (`skipway.runs.plan`).
         data: what it learns from.
-        named: the definitions that it uses.
+        versions: of the definitions that it uses (`skipway.runs.definitions.versions`).
         bfloat16: whether products have three digits: that is another training, and no order of sums.
     """
     net = {"net": config.net, "gate": config.gate, "depth": config.depth, "width": config.width}
@@ -40,7 +38,7 @@ def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bflo
     }
     optional: Json = {
         "task": config.task,
-        "versions": versions(named),
+        "versions": versions,
         "weights": None if config.weights is None else _digest(find_file(config.weights)),
         "precision": "bfloat16" if bfloat16 else None,
     }

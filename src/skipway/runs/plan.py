@@ -17,7 +17,7 @@ from skipway.nets.registry import FAMILIES, parse_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import Definition, definitions
+from skipway.runs.definitions import Definition, definitions, versions
 from skipway.runs.identity import identity
 from skipway.runs.trial import check_net
 from skipway.settings.registry import Spec
@@ -70,10 +70,10 @@ def plan_run(config: RunConfig, *, bfloat16: bool = False, data: Data | None = N
     data = data or load_data(config)
     config, task = with_data(config, data)
     nets = factory(config.net)
+    code = versions(definitions_of(nets, config, config.gate or OWN))  # before it runs, and may change what it holds
     net = checked_net(config, nets, data, task)
     notes = (str(load_weights(net, config.weights)),) if config.weights else ()
-    named = definitions_of(nets, config, config.gate or OWN)
-    return PlannedRun(config, data, task, nets, net, identity(config, data, named, bfloat16=bfloat16), notes)
+    return PlannedRun(config, data, task, nets, net, identity(config, data, code, bfloat16=bfloat16), notes)
 
 
 def checked(config: RunConfig) -> RunConfig:

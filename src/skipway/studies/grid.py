@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -15,7 +15,7 @@ from skipway.anatomy.skips import find_skips
 from skipway.data.dataset import Data
 from skipway.nets.factory import OWN, NetFactory, factory
 from skipway.rundir.layout import Json, run_id
-from skipway.runs.definitions import Definition
+from skipway.runs.definitions import Definition, versions
 from skipway.runs.identity import identity
 from skipway.runs.plan import (
     build_net,
@@ -127,6 +127,7 @@ class Plan:
     data: Data
     task: Task
     nets: NetFactory
+    _versions: dict[str, Json] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, config: StudyConfig, data: Data) -> Plan:
@@ -144,7 +145,13 @@ class Plan:
 
     def identity(self, cell: Cell) -> Json:
         """All that decides a cell's numbers; device and number of workers are not in it."""
-        return identity(self.config.run(**cell.to_dict()), self.data, self.definitions(cell.gate))
+        return identity(self.config.run(**cell.to_dict()), self.data, self.versions(cell.gate))
+
+    def versions(self, gate: str) -> Json:
+        """Those of all that the trainings of one of its gates name; a user's code is read once, before it runs."""
+        if gate not in self._versions:
+            self._versions[gate] = versions(self.definitions(gate))
+        return self._versions[gate]
 
     def build(self, cell: Cell) -> nn.Module:
         """A cell's net with its initial weights, which its seed decides.
@@ -158,6 +165,8 @@ class Plan:
 def stacks_of(plan: Plan, device: torch.device) -> Iterator[CellStack]:
     """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
     config = plan.config
+    for gate in config.gates:
+        plan.versions(gate)
     steps = config.recipe.total_steps(len(plan.data.train))
     cells = cells_of(config)
     shapes: dict[str, dict[Shapes, int]] = {gate: {} for gate in config.gates}

@@ -20,7 +20,7 @@ from skipway.rundir.integrity import read_run, read_study
 from skipway.rundir.layout import FORMAT, STUDY, Json
 from skipway.rundir.locks import locked, wait_until_free
 from skipway.rundir.study import Study
-from skipway.runs.definitions import packed
+from skipway.runs.sending import packed
 from skipway.settings.limits import workers as most_workers
 from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test
@@ -245,6 +245,7 @@ def _planned(
     if memory not in _MEMORY:
         raise UnknownNameError("memory", memory, _MEMORY)
     plan = Plan.of(config, study_data(config))
+    own = packed(found for gate in config.gates for found in plan.definitions(gate))
     device = joined.device(device) if joined else usable_device(device)
     stacks = tuple(stacks_of(plan, torch.device(device)))
     for sentence in most_workers(cores()).problems("workers", workers):
@@ -255,7 +256,6 @@ def _planned(
     else:
         workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
         threads, executor = max(1, cores() // workers), LocalExecutor(workers)
-    own = packed(found for gate in config.gates for found in plan.definitions(gate))
     return _PlannedStudy(study, plan, stacks, workers, threads, device, memory == "recompute", own, executor)
 
 

@@ -16,10 +16,10 @@ from skipway.rundir.locks import locked
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.runs.computed import computed
-from skipway.runs.definitions import learn
 from skipway.runs.failure import told
 from skipway.runs.fit import Resources, describe, status, train_nets
 from skipway.runs.identity import of_data
+from skipway.runs.sending import learn
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, Plan
 from skipway.studies.process import end_if_orphaned, ended_by_the_kernel
