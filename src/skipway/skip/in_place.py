@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
@@ -49,6 +50,8 @@ def writes(tensor: Any) -> int | None:
     """How often a tensor was written to; None where torch does not count: in inference mode, compiled, and traced."""
     if not isinstance(tensor, Tensor) or torch.compiler.is_compiling():
         return None
+    while _functorch.is_functorch_wrapped_tensor(tensor):  # vmap's and grad's: what is wrapped is counted
+        tensor = _functorch.get_unwrapped(tensor)
     return None if tensor.is_inference() else tensor._version
 
 
@@ -58,7 +61,7 @@ def refuse_writes(tensor: Any, before: int | None) -> None:
     Raises:
         RuntimeError: with the way out.
     """
-    if before is not None and tensor._version != before:
+    if before is not None and writes(tensor) != before:
         raise RuntimeError(
             "a part of this block (pre, body, shortcut, gate or post) works in place on its input, which the rest of "
             "the block, or its caller, still reads: y would be wrong. Let that part begin with a copy, as z.clone() or "

@@ -106,8 +106,8 @@ class _Tries:
             problem = "the body takes any number of features: give features=, the units or channels of its input."
         if stride == 0:
             problem = (
-                f"tried on the shape {given}, the body gave {found}, which no layer follows: give a gate, and where "
-                "something is carried a shortcut, that are modules of your own."
+                f"tried on the shape {given}, the body gave {found}, and no layer with one stride follows it there and "
+                "at other sizes: give a gate, and where something is carried a shortcut, that are modules of your own."
             )
         return Reading(
             *(kind, width, out, stride, trial.ran),
