@@ -199,9 +199,11 @@ def test_a_subclass_of_its_own_code_is_watched():
     ids=["behind a layer", "behind a norm", "not in place", "foreign"],
 )
 def test_other_bodies_cost_no_copy(make, mode):
-    block, x = Residual(make()).eval(), torch.randn(3, 4)
-    with torch.inference_mode(mode == "inference"), Copies() as copies:
-        (vmap(block) if mode == "vmap" else block)(x)
+    block = Residual(make()).eval()
+    with torch.inference_mode(mode == "inference"):
+        x = torch.randn(3, 4)
+        with Copies() as copies:
+            (vmap(block) if mode == "vmap" else block)(x)
     assert copies.count == 0
 
 
@@ -218,8 +220,9 @@ def test_what_is_copied_is_counted():
 @pytest.mark.parametrize("gate", ["residual", "highway", "plain"])
 def test_our_nets_make_no_copies(family, depth, gate):
     net = build_family(family, gate=gate, depth=depth, shape=(3, 32, 32), classes=10, width=8)
-    x = torch.randn(2, 3, 32, 32)
     for training in (True, False):
-        with torch.inference_mode(not training), Copies() as copies:
-            net.train(training)(x)
+        with torch.inference_mode(not training):
+            x = torch.randn(2, 3, 32, 32)
+            with Copies() as copies:
+                net.train(training)(x)
         assert copies.count == 0

@@ -111,6 +111,15 @@ class Mixed(Layers):
         return super().forward(z) @ self.mix
 
 
+class PerChannel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, 4, 1, 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * self.scale
+
+
 class Told(Layers):
     """It cannot be tried: its mask is not known."""
 
@@ -126,9 +135,17 @@ def test_a_body_that_does_not_end_in_one_layer_is_refused(spec, kind):
     Skip("residual:scale=1", kind("ab", "ab"), index=0, count=COUNT)
 
 
+@pytest.mark.parametrize("kind", [SideBySide, Around])
+def test_so_is_one_of_a_single_feature(kind):
+    with pytest.raises(ValueError, match="not seen of"):
+        Skip("residual", kind("ab", "ab", width=1), index=0, count=COUNT)
+
+
 def test_what_mixes_no_features_may_follow_the_last_layer():
     inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1), nn.Tanh(), nn.PReLU(4), nn.AvgPool2d(1))
     assert started("residual", inner)["1.weight"] == pytest.approx(FACTOR)
+    scaled = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), PerChannel())
+    assert started("residual", scaled)["1.weight"] == pytest.approx(FACTOR)
     attention = nn.MultiheadAttention(4, 2, batch_first=True)
     factors = started("residual", attention)
     assert factors["out_proj.weight"] == pytest.approx(FACTOR)

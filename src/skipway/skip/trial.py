@@ -103,6 +103,7 @@ def unnoticed(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _without_global_hooks() -> Iterator[None]:
+    """For the whole process, as those hooks hold for it: another thread's calls are not heard of meanwhile either."""
     kept = [(hooks, dict(hooks)) for hooks in (_global._global_forward_pre_hooks, _global._global_forward_hooks)]
     for hooks, _ in kept:
         hooks.clear()
