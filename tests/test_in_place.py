@@ -113,6 +113,8 @@ def test_the_other_parts_may_work_in_place_too(part):
     if part == "gate":  # its code is not known beforehand
         with pytest.raises(RuntimeError, match="works in place on its input"):
             block(x)
+        with torch.inference_mode():
+            torch.testing.assert_close(block(kept.clone()), body(kept) + kept)
         return
     z = kept.relu() if part == "pre" else kept
     s = z.relu() if part == "shortcut" else z
@@ -169,6 +171,18 @@ def test_where_torch_does_not_count_writes_the_input_is_copied(when, tried):
         with torch.inference_mode():
             torch.testing.assert_close(block(x.clone()), expected)
         torch.testing.assert_close(compiled(block)(x.clone()), expected)
+
+
+def test_what_comes_out_of_pre_is_watched_too():
+    block = Skip(gate_of_another(), Foreign(), pre=nn.Tanh())
+    with pytest.raises(RuntimeError, match="y would be wrong"):
+        block(torch.randn(3, 4))
+
+
+def test_the_callers_input_is_watched_behind_pre_too():
+    block = Skip("residual:scale=1", nn.Linear(4, 4), pre=Foreign())
+    with pytest.raises(RuntimeError, match="or its caller, still reads"):
+        block(torch.randn(3, 4))
 
 
 def test_a_subclass_of_its_own_code_is_watched():

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
 
 import skipway as sw
 from helpers import body
 from skipway.skip.block import Skip
 from skipway.skip.gate import GATES, Flow, Gate
+from skipway.skip.placement import Placement
 
 # Old weight norm says that the new one is to be preferred; people's nets have it all the same.
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
@@ -174,6 +176,31 @@ def test_fixup_sees_a_relu_that_is_a_function():
 
     with pytest.raises(ValueError, match="a ReLU after it passes no gradient"):
         Skip("fixup", Ends("ab", "ab"), index=0, count=COUNT)
+
+
+def test_layers_inside_of_attention_and_of_parametrizations_are_none_of_the_bodys():
+    class Masked(nn.Module):
+        """It cannot be tried."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2)
+
+        def forward(self, z: Tensor, *, mask: Tensor) -> Tensor:
+            return self.attention(z, z, z, attn_mask=mask)[0]
+
+    class Mixes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, weight: Tensor) -> Tensor:
+            return self.layer(weight)
+
+    assert Placement.of(Masked()).layers == ("attention.out_proj",)
+    inner = body("vector", 4)
+    register_parametrization(inner[0], "weight", Mixes())
+    assert Placement.of(inner).layers == ("0", "2")
 
 
 # -- weights that are computed -----------------------------------------------------------------------------------------
