@@ -143,6 +143,13 @@ def test_so_is_one_of_a_single_feature(kind):
         Skip("residual", kind("ab", "ab", width=1), index=0, count=COUNT)
 
 
+def test_a_layer_without_weights_is_named_where_no_trial_tells_the_last_one():
+    inner = Told("ab", "ab")
+    inner.b = nn.LazyLinear(4)
+    with pytest.raises(ValueError, match="LazyLinear has none before its first call: call the body once before"):
+        Skip("residual", inner, index=0, count=COUNT)
+
+
 def test_what_mixes_no_features_may_follow_the_last_layer():
     inner = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1), nn.Tanh(), nn.PReLU(4), nn.AvgPool2d(1))
     assert started("residual", inner)["1.weight"] == pytest.approx(FACTOR)
