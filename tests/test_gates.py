@@ -313,10 +313,10 @@ def test_a_placement_reads_its_body():
     found = Placement.of(inner, index=2, count=7)
     assert found == Placement(
         features=3, out_features=6, kind="conv2d", kernel=5, stride=4, row=(2, 7),
-        body_layers=2, norm=nn.BatchNorm2d, ends_in_relu=True,
+        layers=("0", "3"), last="3", norm=nn.BatchNorm2d, ends_in_relu=True,
     )  # fmt: skip
     assert found.normalised
-    assert (found.index, found.count, found.keeps_shape) == (2, 7, False)
+    assert (found.index, found.count, found.keeps_shape, found.body_layers) == (2, 7, False, 2)
     assert Placement.of(nn.Linear(4, 4)).keeps_shape
     assert not Placement.of(nn.Linear(4, 5)).keeps_shape
     assert not Placement.of(nn.Conv1d(4, 4, 3, stride=2)).keeps_shape

@@ -23,7 +23,7 @@ from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError
 from skipway.skip.block import Skip
 from skipway.skip.gate import GATES
-from skipway.skip.placement import layers_of
+from skipway.skip.parts import layers_of
 from skipway.skip.shortcuts import SHORTCUTS
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study

@@ -15,7 +15,8 @@ from skipway.probe.lesion import lesion
 from skipway.probe.signals import measure
 from skipway.settings.registry import UnknownNameError, settings_of
 from skipway.skip.gate import GATES, make_gate
-from skipway.skip.placement import Placement, layers_of
+from skipway.skip.parts import layers_of
+from skipway.skip.placement import Placement
 from skipway.training.replicas import why_not_stackable
 
 BODIES = {"highway-mnist": (10, (1, 28, 28)), "highway-cifar": (19, (3, 32, 32)), "highway-2025": (14, (3, 32, 32))}

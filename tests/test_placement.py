@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+
+import numpy
 import pytest
 import torch
 from torch import Tensor, nn
@@ -296,3 +300,180 @@ def test_a_trial_leaves_the_body_the_generators_and_the_hooks_as_they_were():
 def test_a_kind_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="kind is the layout .* one of linear, conv1d, conv2d, conv3d; it is 'image'"):
         Highway(nn.Tanh(), features=8, kind="image")
+
+
+# -- sizes that a stride does not divide -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.MaxPool2d(2),
+        lambda: nn.MaxPool2d(2, ceil_mode=True),
+        lambda: nn.MaxPool2d(3, stride=2, ceil_mode=True),
+        lambda: nn.AvgPool2d(3, stride=3, ceil_mode=True),
+        lambda: nn.MaxPool2d(5, stride=3, padding=1),
+        lambda: nn.Conv2d(4, 6, 4, stride=2, padding=1),
+        lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1),
+        lambda: nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2)),
+        lambda: nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.Conv2d(6, 6, 3, stride=2, padding=1)),
+    ],
+)
+@pytest.mark.parametrize("shortcut", ["A", "B", "C"])
+@pytest.mark.parametrize(
+    "gate", ["residual:scale=1", "highway:bias=0", "highway-separate:bias=0", "shortcut-only:scale=1"]
+)
+def test_gate_and_shortcut_round_odd_sizes_as_the_body_does(gate, shortcut, make):
+    body = nn.Sequential(nn.Conv2d(4, 4, 1), make())
+    block = Skip(gate, body, shortcut)
+    for size in range(9, 17):
+        x = torch.randn(2, 4, size, size)
+        flow, carried, f = block.gate(x), block.shortcut(x), body(x)
+        assert carried.shape == f.shape
+        torch.testing.assert_close(block(x), flow.t * f + flow.carry() * carried)
+
+
+def test_what_is_carried_past_a_pooling_are_the_pixels_that_it_reads():
+    block = Residual(nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2)), "A")
+    x = torch.arange(25.0).reshape(1, 1, 5, 5)
+    assert block.shortcut(x).flatten().tolist() == [0, 2, 10, 12]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d((3, 2), stride=2, padding=(1, 0)),  # rounds one side up and the other down
+        nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True),
+        nn.MaxPool2d(3, stride=2),
+        nn.MaxPool2d(4, stride=4, padding=1, ceil_mode=True),
+        nn.AvgPool2d(1, stride=(2, 1)),
+        nn.AdaptiveAvgPool2d(480),
+    ],
+)
+def test_a_size_that_follows_no_stride_is_refused(pool):
+    body = nn.Sequential(nn.Conv2d(4, 4, 1), pool)
+    assert Placement.of(body).stride == 0
+    for build in (lambda: Highway(body), lambda: Residual(body, "B")):
+        with pytest.raises(ValueError, match="no layer with one stride follows it there and at other sizes"):
+            build()
+
+
+def test_a_size_at_which_a_convolution_and_a_pooling_round_differently_is_refused():
+    body = nn.Sequential(nn.Conv2d(4, 4, 3, stride=2, padding=1), nn.MaxPool2d(2))
+    block = Skip("highway:bias=0", body, "B")
+    assert block(torch.randn(2, 4, 12, 12)).shape == (2, 4, 3, 3)
+    assert block(torch.randn(2, 4, 15, 15)).shape == (2, 4, 4, 4)
+    with pytest.raises(ValueError, match=r"\(2, 4, 4, 4\) for an output of shape \(2, 4, 3, 3\)"):
+        block(torch.randn(2, 4, 14, 14))
+
+
+# -- trials are not noticed --------------------------------------------------------------------------------------------
+
+
+class Busy(nn.Module):
+    """It changes all that it can reach: weights, buffers, its mode, and the random states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.register_buffer("calls", torch.zeros(()))
+        self.seen: list[int] = []
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.linear.weight.mul_(0.5)
+            self.linear.bias.data.zero_()
+        self.calls += 1
+        self.seen.append(len(z))
+        self.train()
+        return self.linear(z) + torch.rand(()) + random.random() + numpy.random.rand()
+
+
+def test_a_trial_of_a_busy_body_changes_nothing():
+    body = nn.Sequential(Busy(), nn.BatchNorm1d(8), nn.Dropout()).train()
+    body[1].eval()
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    modes = [module.training for module in body.modules()]
+    states = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist()
+    place = Placement.of(body)
+    assert (place.features, place.layers) == (8, ("0.linear",))  # it was tried
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), numpy.random.get_state()[1].tolist()) == states[1:]
+    assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
+    assert [module.training for module in body.modules()] == modes
+    assert body[0].seen == []
+    assert all(parameter.grad is None for parameter in body.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_trial_leaves_the_gpus_generator_as_it_was():
+    torch.rand(1, device="cuda")
+    for body in (nn.Sequential(Busy(), nn.Linear(8, 8)).cuda(), OnGpu()):
+        state = torch.cuda.get_rng_state()
+        assert Placement.of(body).features == 8
+        assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+class OnGpu(nn.Linear):
+    """It stands on the CPU and draws on the GPU."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z) + torch.rand((), device="cuda").cpu()
+
+
+def test_a_trial_calls_nobodys_hooks():
+    body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.Sequential(nn.BatchNorm2d(8), nn.ReLU()))
+    seen: list[nn.Module] = []
+
+    class Logger:
+        """Nothing that can be copied."""
+
+        def __deepcopy__(self, memo):
+            raise AssertionError("a user's logger was copied")
+
+        def hook(self, module, *rest):
+            seen.append(module)
+
+    logger = Logger()
+    handles = [
+        *(module.register_forward_hook(logger.hook) for module in body.modules()),
+        *(module.register_forward_pre_hook(logger.hook) for module in body.modules()),
+        body.register_forward_hook(lambda module, args, kwargs, out: seen.append(module), with_kwargs=True),
+        body[0].register_forward_hook(logger.hook, always_call=True),
+        body[0].weight.register_hook(seen.append),
+        nn.modules.module.register_module_forward_hook(logger.hook),
+        nn.modules.module.register_module_forward_pre_hook(logger.hook),
+    ]
+    try:
+        assert str(Highway(body).gate.placement) == f"8 -> 8 {IMAGES}, kernel 3, stride 1"
+        assert Placement.of(nn.Sequential(body, nn.Conv2d(8, 4, 3))).stride == 0  # tried on many sizes
+        assert seen == []
+        body(torch.randn(IMAGE))
+        assert len(seen) == 2 * 5 + 2 + 2 * 5  # and afterwards all are called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_trials_with_hooks_that_torch_needs():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        normed = nn.utils.weight_norm(nn.Linear(8, 6))
+    lazy = nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(4))
+    assert str(Placement.of(nn.Sequential(normed, nn.utils.spectral_norm(nn.Linear(6, 8))))) == f"8 -> 8 {VECTORS}"
+    for features in (8, 5):  # no trial leaves its shape behind
+        assert str(Placement.of(lazy, features=features)) == f"{features} -> 4 {VECTORS}"
+        assert all(layer.has_uninitialized_params() for layer in (lazy[0], lazy[2]))
+        assert len(lazy[0]._forward_pre_hooks) == 1
+    assert lazy(torch.randn(2, 3)).shape == (2, 4)
+
+
+def test_a_trial_in_inference_mode_sees_what_one_outside_does():
+    expected = Placement.of(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8)))
+    with torch.inference_mode():
+        found = Placement.of(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8)))
+    assert found == expected
+    assert found.last == "2"

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from skipway.anatomy.rows import rows_of
 from skipway.batch.trees import call, map_tensors, tensors
+from skipway.skip.copies import on_meta
 from skipway.skip.gate import Gate
-from skipway.skip.trial import on_meta
 
 # A prime that no width is a multiple of: what a step keeps of every input has a size divisible by it, the rest has not.
 # (The difference of two batches would tell them apart as well, in twice the time: a thousand layers take seconds.)

@@ -14,9 +14,9 @@ from skipway.anatomy.rows import rows_of
 from skipway.anatomy.trial import inputs_of_calls
 from skipway.batch.trees import tensors
 from skipway.skip.block import Skip
+from skipway.skip.copies import is_lazy
 from skipway.skip.placement import Placement
 from skipway.skip.shortcuts import NoShortcut
-from skipway.skip.trial import is_lazy
 
 
 @dataclass(frozen=True)

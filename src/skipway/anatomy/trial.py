@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from skipway.batch.trees import call, map_tensors, tensors
+from skipway.skip.copies import on_meta, sharing_copy
 from skipway.skip.eager import eager
-from skipway.skip.trial import on_meta, sharing_copy
 
 
 def order_of_calls(net: nn.Module, example: Any) -> dict[str, int]:

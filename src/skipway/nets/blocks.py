@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from skipway.nets.relu import ReLU
 from skipway.nets.stack import named
 from skipway.settings.registry import Registry
-from skipway.skip.placement import Placement, layers_of
+from skipway.skip.parts import layers_of
+from skipway.skip.placement import Placement
 from skipway.skip.shortcuts import Shortcut, make_shortcut
 
 EXPANSION = 4  # a bottleneck's output has so many times the channels of its stage

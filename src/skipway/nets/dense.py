@@ -12,7 +12,7 @@ from torch import nn
 from skipway.nets.family import Family, template
 from skipway.nets.stack import SkipNet, named
 from skipway.settings.registry import UnknownNameError
-from skipway.skip.placement import layers_of
+from skipway.skip.parts import layers_of
 from skipway.skip.row import skip_row
 
 # 71 x 72 = 5,112 parameters in a plain layer against 2 x 50 x 51 = 5,100 in a highway layer: the paper's equal budgets.

@@ -20,7 +20,7 @@ from skipway.nets.relu import ReLU
 from skipway.nets.stack import SkipNet, named
 from skipway.settings.registry import Spec
 from skipway.skip.block import Skip
-from skipway.skip.placement import layers_of
+from skipway.skip.parts import layers_of
 from skipway.skip.row import skip_row
 
 _WIDTH = 32

@@ -6,7 +6,7 @@ F is the body, S the shortcut, and the gate gives T and C. Every block in Skipwa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from skipway.skip.gate import Flow, Gate, fit_gate
+from skipway.skip.in_place import Overwriting, overwriting, own, refuse_writes, writes
 from skipway.skip.placement import Placement
 from skipway.skip.reading import Kind
 from skipway.skip.shortcuts import fit_shortcut
@@ -27,8 +28,10 @@ class Skip(nn.Module):
 
     Args:
         gate: a specification such as ``"highway:bias=-4"``, which is built to fit the body and may change the body's
-            initial weights (fixup does); or a `Gate`, which is taken as it is.
-        body: F, any module. Subclasses may leave it out and override `transform`.
+            initial weights (fixup does); or a `Gate`, which is taken as it is. A body that several blocks share belongs
+            in `skipway.skip_row`, which initialises it once.
+        body: F, any module. Subclasses may leave it out and override `transform`. Where it works in place on its input,
+            as a first ReLU with inplace=True does, it is given a copy: the shortcut and the caller read that, too.
         shortcut: S: a module, or the specification of one, ``"A"``, ``"B"`` or ``"C"``, that is built to fit the
             body; None is the identity. It gives the shape that the body gives. Subclasses may override `carry` instead.
         pre: what comes before both branches and the gate, such as the shared BN-ReLU of pre-activation.
@@ -48,9 +51,12 @@ class Skip(nn.Module):
         ValueError: if a gate's or a shortcut's specification is unknown or does not fit the body, or depends on depth
             where none was told; in a forward pass, if body and shortcut give different shapes, or if T or C does not
             broadcast to theirs.
+        RuntimeError: in a forward pass, if a part works in place on its input, and neither its modules nor a trial run
+            in evaluation mode told so before.
     """
 
     _several_outputs = False  # whether the body returns more than F, as far as is known before its first call
+    _in_place: Mapping[str, Overwriting] = {}  # parts that work in place on their input, or may
 
     def __init__(
         self,
@@ -78,6 +84,12 @@ class Skip(nn.Module):
         self.body, self.shortcut, self.pre, self.post = body, shortcut, pre, post
         self.gate = gate
         self._several_outputs = gate.placement.several_outputs
+        parts = {"pre": pre, "gate": gate, "shortcut": shortcut, "body": body, "post": post}
+        found = {name: overwriting(part) for name, part in parts.items()}
+        for name, method in (("body", type(self).transform), ("shortcut", type(self).carry)):
+            if not method.__module__.startswith("skipway."):  # a subclass with code of its own there
+                found[name] = found[name] or "may"
+        self._in_place = {name: known for name, known in found.items() if known}
 
     def transform(self, z: Tensor, *args: Any, **kwargs: Any) -> Any:
         """F(z): the body. Blocks whose parameter names belong to other people's checkpoints override this."""
@@ -99,15 +111,23 @@ class Skip(nn.Module):
             y. Where the body returns a tuple, its first element is F, and (y, *the others) comes out. Such a body runs
             even where T is the number 0.0; other bodies do not.
         """
-        z = x if self.pre is None else self.pre(x)
+        x_writes = writes(x)
+        z = x if self.pre is None else self.pre(self._own("pre", x))
+        z_writes = x_writes if z is x else writes(z)
         # At the root of a graph that fx traces, args is no tuple, but a proxy of all that may come.
         more = (args, kwargs) if type(args) is tuple else ((), {})
         y, others = self._sum(z, self._flow(z), *more)
         y = y if self.post is None else self.post(y)
+        refuse_writes(x, x_writes)
+        refuse_writes(z, z_writes)
         return y if others is None else (y, *others)
 
+    def _own(self, part: str, tensor: Tensor) -> Tensor:
+        """What a part is given: a copy where it would overwrite what others read."""
+        return own(tensor, self._in_place[part], training=self.training) if part in self._in_place else tensor
+
     def _flow(self, z: Tensor) -> Flow:
-        flow = cast(Flow, self.gate(z))
+        flow = cast(Flow, self.gate(self._own("gate", z)))
         for hook in tuple(_flow_hooks.values()):
             flow = hook(self, flow)
         return flow
@@ -117,11 +137,11 @@ class Skip(nn.Module):
         t, c = flow
         if c is None and isinstance(t, (float, int)):
             c = 1 - t
-        carried = None if _is(c, 0.0) else self.carry(z)
+        carried = None if _is(c, 0.0) else self.carry(self._own("shortcut", z))
         if _is(t, 0.0) and carried is not None and not self._several_outputs:
             _check_factor("C", c, carried)
             return self._alone(_times(c, carried), z), None
-        transformed, others = self._split(self.transform(z, *args, **kwargs))
+        transformed, others = self._split(self.transform(self._own("body", z), *args, **kwargs))
         y = _join(t, transformed, c, carried)
         return (self._alone(y, z) if carried is None or _is(t, 0.0) else y), others
 
@@ -138,8 +158,9 @@ class Skip(nn.Module):
 
     def _alone(self, branch: Tensor, z: Tensor) -> Tensor:
         """One branch as y; a copy where `post` would overwrite z, since a branch may hand on its input, or a view."""
-        overwrites = self.post is not None and (branch is z or _works_in_place(self.post))
-        return branch.clone() if overwrites else branch
+        if branch is z and "post" in self._in_place:
+            return branch.clone()
+        return cast(Tensor, self._own("post", branch))
 
 
 class Residual(Skip):
@@ -242,10 +263,6 @@ def _alike(*tensors: Tensor) -> list[Tensor]:
     """In their common precision: autocast leaves the branches in different ones, and lerp takes one only."""
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     return [tensor.to(dtype) for tensor in tensors]
-
-
-def _works_in_place(module: nn.Module) -> bool:
-    return any(getattr(part, "inplace", False) for part in module.modules())
 
 
 def _is(value: Tensor | float | None, number: float) -> bool:

@@ -61,7 +61,11 @@ class Gate(nn.Module):
         self.placement = placement
 
     def init_body(self, body: nn.Module) -> None:
-        """Change a freshly initialised body's weights as the rule asks. It is called once, when a block is built."""
+        """Change a freshly initialised body's weights as the rule asks.
+
+        It is called when a block is built; once for a body that stands in several blocks of a row, which
+        `placement.shared` tells: by the gate of its first block.
+        """
 
     def forward(self, z: Tensor) -> Flow:
         """T and C for the block's input z, of shape (..., features) or (batch, features, *space)."""
@@ -103,14 +107,21 @@ def make_gate(spec: str, placement: Placement) -> Gate:
     return GATES[checked.name](placement, **dict(checked.settings))
 
 
-def fit_gate(spec: str, placement: Placement, body: nn.Module) -> Gate:
+def fit_gate(spec: str, placement: Placement, body: nn.Module, *, initialise: bool = True) -> Gate:
     """Put a rule on a body: build its gate, on the body's device and in its precision, and initialise the body by it.
+
+    Args:
+        spec: the rule's specification.
+        placement: what it is told.
+        body: F.
+        initialise: whether the body's weights are fresh; not those of one that another gate has initialised.
 
     Raises:
         ValueError: as `make_gate`.
     """
     gate = beside(body, make_gate(spec, placement))
-    gate.init_body(body)
+    if initialise:
+        gate.init_body(body)
     return gate
 
 

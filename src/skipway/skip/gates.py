@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from skipway.skip.gate import Flow, Gate
-from skipway.skip.placement import Placement, layers_of
-from skipway.skip.trial import is_lazy
+from skipway.skip.placement import Placement
+from skipway.skip.starts import check_all_are_layers, layers_in_order, scale_weight, set_to_zero
 
 _NORMS = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
 
@@ -28,8 +28,9 @@ class PlainGate(Gate, name="plain"):
 class ResidualGate(Gate, name="residual"):
     """T = 1, C = 1: y = F(x) + x (He et al. 2015, arXiv 1512.03385).
 
-    Where the body does not normalise, its last layer starts scaled by 1 / sqrt(number of blocks), without which the
-    sum over a deep stack grows until training diverges. ``scale`` sets another factor; 1 leaves the body as it is.
+    Where the body does not normalise, its last layer's weight starts scaled by 1 / sqrt(number of blocks), without
+    which the sum over a deep stack grows until training diverges. ``scale`` sets another factor; 1 leaves the body as
+    it is. A body that stands in several blocks of a row is scaled once.
     """
 
     def __init__(self, placement: Placement, *, scale: float | str = "auto") -> None:
@@ -37,7 +38,7 @@ class ResidualGate(Gate, name="residual"):
         self.scale = _number("scale", scale, lambda: _sum_scale(placement))
 
     def init_body(self, body: nn.Module) -> None:
-        _scale_last_layer(body, self.scale)
+        _scale_last_layer(body, self.placement, self.scale)
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(1.0, 1.0)
@@ -68,7 +69,7 @@ class HighwayGate(Gate, name="highway"):
         self.transform = _gate_layer(placement, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid(), None)
+        return Flow(self.transform(self.placement.cropped(z)).sigmoid(), None)
 
 
 class SeparateHighwayGate(HighwayGate, name="highway-separate"):
@@ -80,7 +81,9 @@ class SeparateHighwayGate(HighwayGate, name="highway-separate"):
         self.carry = _gate_layer(placement, start, kernel)
 
     def forward(self, z: Tensor) -> Flow:
-        return Flow(self.transform(z).sigmoid(), self.carry(z).sigmoid())
+        return Flow(
+            self.transform(self.placement.cropped(z)).sigmoid(), self.carry(self.placement.cropped(z)).sigmoid()
+        )
 
 
 class DeepHighwayGate(HighwayGate, name="highway-deep"):
@@ -128,11 +131,11 @@ class ShortcutOnlyGate(HighwayGate, name="shortcut-only"):
         self.scale = _number("scale", scale, lambda: _sum_scale(placement))
 
     def init_body(self, body: nn.Module) -> None:
-        _scale_last_layer(body, self.scale)
+        _scale_last_layer(body, self.placement, self.scale)
 
     def forward(self, z: Tensor) -> Flow:
         # 1 - sigmoid(a) = sigmoid(-a), without the loss of digits.
-        return Flow(1.0, self.transform(z).neg().sigmoid())
+        return Flow(1.0, self.transform(self.placement.cropped(z)).neg().sigmoid())
 
 
 class StochasticDepthGate(ResidualGate, name="stochastic-depth"):
@@ -184,11 +187,21 @@ class LayerScaleGate(Gate, name="layerscale"):
 class FixupGate(Gate, name="fixup"):
     """T = 1, C = 1; the body's last layer starts at 0, the others scaled by L^(-1/(2m-2)) (Zhang 2019, 1901.09321).
 
-    L is the number of blocks, m the number of layers in each.
+    L is the number of blocks, m the number of layers in each, as they are called: one that is called twice counts
+    twice, and is scaled once. The last layer's bias starts at 0, too, so that F is 0 (section 3, rules 1 and 2; the
+    scalar biases and multipliers of rule 3 are the body's own affair). The factor is derived for blocks that learn
+    weights of their own: a body that stands in several blocks is refused.
     """
+
+    version = 2  # 1 left the last layer's bias as it was, and went by the order in which layers are defined
 
     def __init__(self, placement: Placement) -> None:
         super().__init__(placement)
+        if placement.shared:
+            raise ValueError(
+                "fixup's factor is derived for blocks with weights of their own, and this body shares some with another"
+                " block of the row: give each block its own body, or another rule, as residual."
+            )
         if placement.body_layers < 2:
             raise ValueError(
                 f"fixup needs bodies of two layers or more, since it starts the last one at 0 and scales the others; "
@@ -202,11 +215,11 @@ class FixupGate(Gate, name="fixup"):
         self.scale = placement.count ** (-1 / (2 * placement.body_layers - 2))
 
     def init_body(self, body: nn.Module) -> None:
-        *others, last = layers_of(body)
-        with torch.no_grad():
-            for layer in others:
-                _weight(layer).mul_(self.scale)
-            _weight(last).zero_()
+        others, last = layers_in_order(body, self.placement)
+        check_all_are_layers(body, [*others, last])
+        for layer in others:
+            scale_weight(layer, self.scale)
+        set_to_zero(last)
 
     def forward(self, z: Tensor) -> Flow:
         return Flow(1.0, 1.0)
@@ -231,11 +244,10 @@ def _sum_scale(placement: Placement) -> float:
     return 1.0 if placement.normalised else placement.count**-0.5
 
 
-def _scale_last_layer(body: nn.Module, scale: float) -> None:
-    layers = list(layers_of(body))
-    if layers and scale != 1:
-        with torch.no_grad():
-            _weight(layers[-1]).mul_(scale)
+def _scale_last_layer(body: nn.Module, placement: Placement, scale: float) -> None:
+    if scale != 1:
+        _, last = layers_in_order(body, placement)
+        scale_weight(last, scale)
 
 
 def _layerscale_init(count: int) -> float:
@@ -249,12 +261,3 @@ def _number(setting: str, value: float | str, auto: Callable[[], float] | None =
     if isinstance(value, str):
         raise ValueError(f"{setting} is a number or 'auto'; it is {value!r}.")
     return float(value)
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    if is_lazy(layer):
-        raise ValueError(
-            f"this rule changes the body's initial weights, and its {type(layer).__name__} has none before its first "
-            "call: call the body once before."
-        )
-    return cast(Tensor, layer.weight)

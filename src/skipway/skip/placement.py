@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from skipway.skip.in_place import note_trial
 from skipway.skip.norms import NORMS, norm_like
+from skipway.skip.parts import layer_name
 from skipway.skip.reading import LAYOUTS, Kind, read, space
-from skipway.skip.reading import layers_of as layers_of
 
 M = TypeVar("M", bound=nn.Module)
 _CONVS: dict[str, type[nn.Module]] = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
@@ -32,9 +33,12 @@ class Placement:
     kind: Kind | None = "linear"  # the layout of the input: a key of `skipway.skip.reading.LAYOUTS`
     kernel: int = 1  # the body's first kernel, in pixels; 0 if it is not square
     stride: int = 1  # of the whole body; 0 where its size changes otherwise
+    rounds_down: bool = False  # whether a size that the stride does not divide loses the pixels that are left over
     groups: int = 1  # of the layer that the kernel is from: its channels see only those of their group
     row: tuple[int | None, int | None] = (None, None)  # index and count, as far as they were told
-    body_layers: int = 1  # linear and convolution layers in the body
+    layers: tuple[str, ...] = ()  # names of the body's linear and convolution layers, in the order in which they run
+    last: str | None = None  # the one whose output F is, up to what mixes no features; None if there is no such layer
+    shared: bool = False  # whether other blocks of the row have parameters of the body, too
     norm: Callable[[int], nn.Module] | None = None  # makes a norm of the body's kind for so many features
     ends_in_relu: bool = False  # whether the body's last operation is a ReLU
     several_outputs: bool = False  # whether the body returns a tuple, as attention does; F is its first element
@@ -50,9 +54,11 @@ class Placement:
         index: int | None = None,
         count: int | None = None,
     ) -> Placement:
-        """Read the place off a body by a trial run, which computes nothing and leaves the body as it is.
+        """Read the place off a body by trial runs: a copy of it, in evaluation mode, takes empty batches.
 
-        What stays open is refused when a rule asks for it, since many rules ask for nothing.
+        Weights, buffers, hooks and random states stay as they are. The body's code runs, however: what it keeps for
+        itself outside of the module, such as a counter in its class, advances. What stays open is refused when a rule
+        asks for it, since many rules ask for nothing.
 
         Args:
             body: any module.
@@ -93,6 +99,11 @@ class Placement:
     def normalised(self) -> bool:
         """Whether the body normalises; its initial scale then carries no signal."""
         return self.norm is not None
+
+    @property
+    def body_layers(self) -> int:
+        """How many linear and convolution layers run in the body."""
+        return len(self.layers)
 
     @property
     def keeps_shape(self) -> bool:
@@ -136,6 +147,12 @@ class Placement:
             ValueError: if the body leaves open where that is.
         """
         return nn.Parameter(torch.full((self._known()[1],) + (1,) * space(self.kind), value))
+
+    def cropped(self, z: Tensor) -> Tensor:
+        """The block's input without the pixels that a body which rounds its size down leaves out: layers round up."""
+        if not self.rounds_down:
+            return z
+        return z[(..., *(slice(size - size % self.stride) for size in z.shape[-space(self.kind) :]))]
 
     def check(self) -> None:
         """Refuse a place that is not known.
@@ -182,18 +199,23 @@ def beside(body: nn.Module, module: M) -> M:
 
 def _see(body: nn.Module, features: int | None, kind: Kind | None) -> Placement:
     found = read(body, features, kind)
-    first = next((part for part in found.ran if isinstance(part, _ConvNd) and _kind(part) == found.kind), None)
-    norm = next((part for part in reversed(found.ran) if isinstance(part, NORMS)), None)
+    if found.overwrites is not None:
+        note_trial(body, found.overwrites)
+    ran = [body.get_submodule(name) for name in found.parts]
+    first = next((part for part in ran if isinstance(part, _ConvNd) and _kind(part) == found.kind), None)
+    norm = next((part for part in reversed(ran) if isinstance(part, NORMS)), None)
     return Placement(
         features=found.features,
         out_features=found.out_features,
         kind=found.kind,
         kernel=1 if first is None else _square(first.kernel_size),
         stride=found.stride,
+        rounds_down=found.rounds_down,
         groups=1 if first is None else first.groups,
-        body_layers=len(list(layers_of(body))),
+        layers=tuple(name for name in map(layer_name, found.parts, ran) if name is not None),
+        last=None if found.last is None else layer_name(found.last, body.get_submodule(found.last)),
         norm=None if norm is None else norm_like(norm, space(found.kind)),
-        ends_in_relu=bool(found.ran) and isinstance(found.ran[-1], _ACTIVATIONS_AT_ZERO),
+        ends_in_relu=found.ends_in_relu or (bool(ran) and isinstance(ran[-1], _ACTIVATIONS_AT_ZERO)),
         several_outputs=found.several,
         problem=found.problem,
     )

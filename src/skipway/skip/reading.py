@@ -15,7 +15,8 @@ from typing import Literal
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from skipway.skip.trial import Trial, TrialRuns
+from skipway.skip.parts import layers_of, parts_of
+from skipway.skip.trial import Trial, TrialRuns, unnoticed
 
 Kind = Literal["linear", "conv1d", "conv2d", "conv3d"]
 Shape = tuple[int, ...]
@@ -37,8 +38,12 @@ class Reading:
     features: int | None  # that go in; None: any number, or not to be seen
     out_features: int | None
     stride: int  # 0: the shape changes in a way that no stride tells
-    ran: Sequence[nn.Module]  # the parts without children, as they ran; as they are defined where none did
+    parts: Sequence[str]  # names of the parts that ran, in that order; of all, as they are defined, where none could
+    last: str | None = None  # the layer that F is the output of, but for what mixes no features; None: not to be seen
+    rounds_down: bool = False  # whether a size that the stride does not divide loses what is left over
     several: bool = False  # whether a tuple of outputs comes out
+    ends_in_relu: bool = False
+    overwrites: bool | None = None  # whether the body works in place on its input; None: not to be seen
     problem: str | None = None  # what stays open, and what settles it
 
 
@@ -50,22 +55,18 @@ def read(body: nn.Module, features: int | None = None, kind: Kind | None = None)
         features: units or channels of the input, where they are known.
         kind: the input's layout, where it is known: a key of `LAYOUTS`.
     """
-    tries = _Tries(body)
-    for kinds in [[kind]] if kind else [_declared(body), list(LAYOUTS)]:
-        found = [reading for tried in kinds if (reading := tries.first(tried, features))]
-        if found:
-            return found[0] if len(found) == 1 else _of_several_kinds(found)
+    with unnoticed(body):
+        tries = _Tries(body)
+        for kinds in [[kind]] if kind else [_declared(body), list(LAYOUTS)]:
+            found = [reading for tried in kinds if (reading := tries.first(tried, features))]
+            if found:
+                return found[0] if len(found) == 1 else _of_several_kinds(found)
     return _by_definition(body, features, kind, tries.runs.error)
 
 
 def space(kind: Kind | None) -> int:
     """The number of dimensions behind the features."""
     return 0 if kind is None or kind == "linear" else int(kind[4])
-
-
-def layers_of(body: nn.Module) -> Iterator[nn.Module]:
-    """The linear and convolution layers of a body, in order of definition."""
-    return (module for module in body.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd))
 
 
 class _Tries:
@@ -98,30 +99,56 @@ class _Tries:
         found, at = trial.shape, -1 if kind == "linear" else 1
         width: int | None = given[at]
         out = found[at] if len(found) == len(given) else None
-        stride, problem = self._stride(kind, given, found), None
+        stride, down = self._stride(kind, given, found)
+        problem = None
         if width == self._any:
             width, out = None, None if out == width else out
             problem = "the body takes any number of features: give features=, the units or channels of its input."
         if stride == 0:
             problem = (
-                f"tried on the shape {given}, the body gave {found}, which no layer follows: give a gate, and where "
-                "something is carried a shortcut, that are modules of your own."
+                f"tried on the shape {given}, the body gave {found}, and no layer with one stride follows it there and "
+                "at other sizes: give a gate, and where something is carried a shortcut, that are modules of your own."
             )
-        return Reading(kind, width, out, stride, trial.ran, trial.several, problem)
+        return Reading(
+            *(kind, width, out, stride, trial.ran),
+            last=trial.last,
+            rounds_down=down,
+            several=trial.several,
+            ends_in_relu=trial.ends_in_relu,
+            overwrites=trial.overwrites,
+            problem=problem,
+        )
 
-    def _stride(self, kind: Kind, given: Shape, found: Shape) -> int:
+    def _stride(self, kind: Kind, given: Shape, found: Shape) -> tuple[int, bool]:
+        """The stride, and whether it rounds down; 0 where there is none."""
         if len(found) != len(given) or found[0] != given[0]:
-            return 0
+            return 0, False
         if kind == "linear":
-            return 1 if found[:-1] == given[:-1] else 0
-        before, after = given[2], max(1, found[2])
-        if before % after or set(found[2:]) != {after}:
-            return 0
+            return int(found[:-1] == given[:-1]), False
+        before, after = given[2], found[2]
+        if not after or before % after or set(found[2:]) != {after}:
+            return 0, False
         if before == after:
-            return 1
+            return 1, False
         # A pooling to a fixed size has no stride, though its sizes have a ratio.
-        larger = self.runs((*given[:2], *(2 * n for n in given[2:])))
-        return before // after if larger and larger.shape[2] == 2 * after else 0
+        if self._after(given, 2 * before) != 2 * after:
+            return 0, False
+        # Convolutions that halve 9 give 5, most poolings 4. Of one before the other either may come out: the gate is
+        # built to round up, and the forward pass refuses a size for which that is wrong.
+        stride = before // after
+        more = {self._after(given, before + rest) for rest in (1, stride - 1)} - {None}
+        return (stride, more == {after}) if more <= {after, after + 1} else (0, False)
+
+    def _after(self, given: Shape, size: int) -> int | None:
+        """The size that comes out where this one goes in; 0 if it is not the same along all dimensions.
+
+        None if the body does not take it.
+        """
+        trial = self.runs((*given[:2], *(size for _ in given[2:])))
+        if trial is None:
+            return None
+        sizes = set(trial.shape[2:])
+        return sizes.pop() if len(sizes) == 1 else 0
 
 
 def _of_several_kinds(readings: Sequence[Reading]) -> Reading:
@@ -137,7 +164,6 @@ def _by_definition(body: nn.Module, features: int | None, kind: Kind | None, err
     layers = list(layers_of(body))
     widths = [_width(layers[0], "in"), _width(layers[-1], "out")] if layers else [None, None]
     strides = {stride for layer in layers for stride in getattr(layer, "stride", (1,)) if stride != 1}
-    leaves = [part for part in body.modules() if next(part.children(), None) is None]
     problem = None
     if features is None or kind is None:
         problem = (
@@ -145,7 +171,7 @@ def _by_definition(body: nn.Module, features: int | None, kind: Kind | None, err
             f"not known: give features=, the units or channels of its input, and kind=, one of {', '.join(LAYOUTS)}."
         )
     goes_in, comes_out = (features or width for width in widths)
-    return Reading(kind, goes_in, comes_out, 0 if strides else 1, leaves, problem=problem)
+    return Reading(kind, goes_in, comes_out, 0 if strides else 1, list(parts_of(body)), problem=problem)
 
 
 def _declared(body: nn.Module) -> list[Kind]:

@@ -104,13 +104,14 @@ class OptionA(Shortcut, name="A"):
         self._stride = placement.stride
         self._pads = (0, 0) * self._space + (before, new - before)
         self._keeps = placement.keeps_shape
+        self._cropped = placement.cropped
 
     def forward(self, z: Tensor) -> Tensor:
         if self._keeps:
             return z
         if self._stride != 1:
             every: list[Any] = [slice(None, None, self._stride)] * self._space
-            z = z[(..., *every)]
+            z = self._cropped(z)[(..., *every)]
         return F.pad(z, self._pads)
 
 
@@ -121,9 +122,10 @@ class OptionB(Shortcut, name="B"):
         super().__init__(placement)
         placement.check()
         self.projection = None if placement.keeps_shape else _projection(placement)
+        self._cropped = placement.cropped
 
     def forward(self, z: Tensor) -> Tensor:
-        return z if self.projection is None else cast(Tensor, self.projection(z))
+        return z if self.projection is None else cast(Tensor, self.projection(self._cropped(z)))
 
 
 class OptionC(Shortcut, name="C"):
@@ -132,9 +134,10 @@ class OptionC(Shortcut, name="C"):
     def __init__(self, placement: Placement) -> None:
         super().__init__(placement)
         self.projection = _projection(placement)
+        self._cropped = placement.cropped
 
     def forward(self, z: Tensor) -> Tensor:
-        return cast(Tensor, self.projection(z))
+        return cast(Tensor, self.projection(self._cropped(z)))
 
 
 SHORTCUTS.add("conv1x1", OptionC)

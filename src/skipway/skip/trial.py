@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
+import random
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules import module as _global
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from skipway.skip.copies import full_copy, is_lazy, on_meta, tensors_of
 from skipway.skip.eager import eager
+from skipway.skip.ending import Node, decides, ends_in_relu
+from skipway.skip.parts import LAYERS, parts_of
 
 _META = torch.device("meta")
-_LAZY = (UninitializedParameter, UninitializedBuffer)
 _TAKE_ONE_WIDTH = (nn.Linear, _ConvNd, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
@@ -26,12 +30,15 @@ class Trial(NamedTuple):
 
     shape: tuple[int, ...]  # of the output, or of the first of several
     several: bool  # whether a tuple of outputs came out
-    ran: tuple[nn.Module, ...]  # copies of the modules without children, in the order in which they ran
+    ran: tuple[str, ...]  # names of `parts_of`, in the order in which they ran
     only: bool  # whether a layer took the input itself, and takes no other number of features
+    last: str | None  # of `LAYERS`: whose output this is, but for what mixes no features; None if there is none
+    ends_in_relu: bool
+    overwrites: bool  # whether the module worked in place on its input
 
 
 class TrialRuns:
-    """Runs of a module's copy in evaluation mode. The module itself and the random generators stay as they are.
+    """Runs of a module's copy in evaluation mode, to be made `unnoticed`.
 
     The batch is empty, so that torch's own kernels tell the shapes and have nothing to do. What they refuse is tried
     again on the meta device, which knows shapes alone but is slow to load: torch's compiler comes with it.
@@ -48,12 +55,10 @@ class TrialRuns:
 
     def __call__(self, shape: Sequence[int]) -> Trial | None:
         """Run on an input of this shape, whose batch is the first dimension; None if the module does not take it."""
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings(), eager():
-            warnings.simplefilter("ignore")
-            found = self._try((0, *shape[1:]), meta=False)
-            if isinstance(found, Trial) and found.shape[:1] == (0,):
-                return found._replace(shape=(shape[0], *found.shape[1:]))
-            found = self._try(shape, meta=True)
+        found = self._try((0, *shape[1:]), meta=False)
+        if isinstance(found, Trial) and found.shape[:1] == (0,):
+            return found._replace(shape=(shape[0], *found.shape[1:]))
+        found = self._try(shape, meta=True)
         if isinstance(found, Trial):
             return found
         self.error = self.error or found
@@ -68,24 +73,45 @@ class TrialRuns:
 
     def _copy(self, meta: bool) -> nn.Module:
         if meta not in self._copies or self._lazy:  # a lazy layer keeps the shape that it took first
-            copied = on_meta(self._module) if meta else sharing_copy(self._module)
+            copied = on_meta(self._module) if meta else full_copy(self._module)
             self._copies[meta] = copied.eval()
         return self._copies[meta]
 
 
-def on_meta(module: nn.Module) -> nn.Module:
-    """A copy without values; none are copied on the way."""
-    return _copied(module, _without_values)
+@contextmanager
+def unnoticed(module: nn.Module) -> Iterator[None]:
+    """A context for trial runs: warnings are dropped, and torch's, Python's and numpy's random states put back.
+
+    Hooks on all modules of the process, such as a profiler's, do not hear of the runs. What else the module's code
+    keeps for itself, such as a counter in its class, advances.
+    """
+    numpy: Any = sys.modules.get("numpy.random")
+    states = random.getstate(), numpy and numpy.get_state(legacy=False)
+    with ExitStack() as contexts:
+        for context in (torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(_gpus(module)), eager()):
+            contexts.enter_context(context)
+        contexts.enter_context(warnings.catch_warnings())
+        contexts.enter_context(_without_global_hooks())
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            if numpy:
+                numpy.set_state(states[1])
 
 
-def sharing_copy(module: nn.Module) -> nn.Module:
-    """A copy with the module's own parameters, and copies of its buffers."""
-    return _copied(module, _shared)
-
-
-def is_lazy(module: nn.Module) -> bool:
-    """Whether a parameter or buffer of a module has no shape before its first call."""
-    return any(isinstance(tensor, _LAZY) for tensor in _tensors(module))
+@contextmanager
+def _without_global_hooks() -> Iterator[None]:
+    """For the whole process, as those hooks hold for it: another thread's calls are not heard of meanwhile either."""
+    kept = [(hooks, dict(hooks)) for hooks in (_global._global_forward_pre_hooks, _global._global_forward_hooks)]
+    for hooks, _ in kept:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, before in kept:
+            hooks.update(before)
 
 
 def precision(module: nn.Module) -> torch.dtype | None:
@@ -94,55 +120,60 @@ def precision(module: nn.Module) -> torch.dtype | None:
 
 
 def _run(module: nn.Module, shape: Sequence[int], device: torch.device | None) -> Trial:
-    z = torch.empty(*shape, dtype=precision(module), device=device)
-    ran: list[nn.Module] = []
+    given = torch.empty(*shape, dtype=precision(module), device=device, requires_grad=True)
+    layer: tuple[str | None, Node | None] = (None, None)  # the last one, and what made its output
+    ran: list[str] = []
     took: list[bool] = []
 
-    def run(leaf: nn.Module, args: tuple[Any, ...]) -> None:
+    def begin(name: str, part: nn.Module, args: tuple[Any, ...]) -> None:
         # Without values, torch lets a transposed convolution take any number of channels.
-        if isinstance(leaf, _ConvTransposeNd) and args[0].shape[1] != leaf.in_channels:
-            raise ValueError(f"{leaf} does not take the shape {tuple(args[0].shape)}")
-        ran.append(leaf)
-        took.append(isinstance(leaf, _TAKE_ONE_WIDTH) and bool(args) and args[0] is z)
+        if isinstance(part, _ConvTransposeNd) and args[0].shape[1] != part.in_channels:
+            raise ValueError(f"{part} does not take the shape {tuple(args[0].shape)}")
+        ran.append(name)
+        took.append(isinstance(part, _TAKE_ONE_WIDTH) and bool(args) and args[0] is z)
+
+    def end(name: str, part: nn.Module, args: Any, output: Any) -> None:
+        nonlocal layer
+        layer = name, getattr(_first(output), "grad_fn", None)
 
     with ExitStack() as contexts:
         if device == _META:
             contexts.enter_context(device)  # for what the module makes by itself
-        for leaf in module.modules():
-            if next(leaf.children(), None) is None:
-                contexts.callback(leaf.register_forward_pre_hook(run).remove)
-        found = module(*[z] * max(1, required_inputs(module)))
-    several = isinstance(found, tuple)
-    return Trial(tuple((found[0] if several else found).shape), several, tuple(ran), any(took))
+        for name, part in parts_of(module).items():
+            contexts.callback(part.register_forward_pre_hook(partial(begin, name)).remove)
+            if isinstance(part, LAYERS):
+                contexts.callback(part.register_forward_hook(partial(end, name)).remove)
+        with torch.enable_grad():  # a graph is made, which tells what depends on what
+            z = given.clone()
+            start, writes = z.grad_fn, z._version
+            found = module(*[z] * max(1, required_inputs(module)))
+            output = _first(found)
+            return Trial(
+                shape=tuple(output.shape),
+                several=isinstance(found, tuple),
+                ran=tuple(ran),
+                only=any(took),
+                last=layer[0] if decides(layer[1], output, start) else None,
+                ends_in_relu=ends_in_relu(output),
+                overwrites=z._version != writes,
+            )
 
 
-def _copied(module: nn.Module, of: Callable[[Tensor], Tensor]) -> nn.Module:
-    return copy.deepcopy(module, {id(tensor): of(tensor) for tensor in _tensors(module)})
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
-    # And those that are neither: a mask, or the weight that a weight norm computes.
-    yield from (value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor))
-
-
-def _shared(tensor: Tensor) -> Tensor:
-    """Parameters as they are: a forward pass in evaluation mode reads them. What else there is it may change."""
-    if isinstance(tensor, _LAZY):
-        return copy.deepcopy(tensor)
-    return tensor if isinstance(tensor, nn.Parameter) else tensor.clone()
-
-
-def _without_values(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, _LAZY):
-        return type(tensor)(device="meta", dtype=tensor.dtype)  # type: ignore[call-arg]
-    empty = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+def _gpus(module: nn.Module) -> list[int]:
+    """Whose generators a run may draw from: the module's own GPU, and the current one."""
+    if not torch.cuda.is_initialized():
+        return []
+    device = _device(module)
+    own = device.index if device and device.type == "cuda" else None
+    return sorted({torch.cuda.current_device()} | ({own} if own is not None else set()))
 
 
 def _device(module: nn.Module) -> torch.device | None:
-    return next((tensor.device for tensor in _tensors(module)), None)
+    return next((tensor.device for tensor in tensors_of(module)), None)
 
 
 def required_inputs(module: nn.Module) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from skipway.skip.placement import layers_of
+from skipway.skip.parts import layers_of
 from skipway.training.recipe import Recipe
 
 
