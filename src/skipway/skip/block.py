@@ -160,7 +160,7 @@ class Skip(nn.Module):
         """One branch as y; a copy where `post` would overwrite z, since a branch may hand on its input, or a view."""
         if branch is z and "post" in self._in_place:
             return branch.clone()
-        return cast(Tensor, self._own("post", branch))
+        return self._own("post", branch)
 
 
 class Residual(Skip):

@@ -152,7 +152,9 @@ class Placement:
         """The block's input without the pixels that a body which rounds its size down leaves out: layers round up."""
         if not self.rounds_down:
             return z
-        return z[(..., *(slice(size - size % self.stride) for size in z.shape[-space(self.kind) :]))]
+        for place in range(-space(self.kind), 0):
+            z = z.narrow(place, 0, z.shape[place] - z.shape[place] % self.stride)
+        return z
 
     def check(self) -> None:
         """Refuse a place that is not known.

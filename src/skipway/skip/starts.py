@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,9 +98,9 @@ def _made_of(layer: nn.Module, name: str) -> Tensor | None:
     if f"{name}_g" in layer._parameters and f"{name}_v" in layer._parameters:
         return layer._parameters[f"{name}_g"]
     if is_parametrized(layer, name):
-        made = layer.parametrizations[name]  # type: ignore[index]
+        made: Any = layer.parametrizations[name]  # type: ignore[index]
         if len(made) == 1 and isinstance(made[0], _WeightNorm):
-            return made.original0
+            return cast(Tensor, made.original0)
     raise ValueError(
         f"this rule changes the body's initial weights, and the {name} of its {type(layer).__name__} is computed from "
         f"other parameters; only weight norm's can be scaled. {_INSTEAD}"

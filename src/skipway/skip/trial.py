@@ -165,7 +165,7 @@ def _first(output: Any) -> Any:
 
 def _gpus(module: nn.Module) -> list[int]:
     """Whose generators a run may draw from: the module's own GPU, and the current one."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     device = _device(module)
     own = device.index if device and device.type == "cuda" else None

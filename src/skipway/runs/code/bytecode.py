@@ -37,7 +37,7 @@ def steps(code: CodeType) -> tuple[str, list[Any]]:
         else:
             about = bisect_left(offsets, step.argval) if step.opcode in _JUMPS else step.argval
             words.append(f"{step.opname} {about}")
-    for entry in found.exception_entries:
+    for entry in found.exception_entries:  # type: ignore[attr-defined]  # typeshed does not know it
         places = (bisect_left(offsets, offset) for offset in (entry.start, entry.end, entry.target))
         words.append(f"{[*places]} {entry.depth} {entry.lasti}")
     return ";".join(words), constants

@@ -22,7 +22,7 @@ _SIGNATURE = 0x3FF  # of a code object's flags: what kind of function it is, wit
 _ANY_GLOBAL = {"globals", "eval", "exec"}
 _ANY_ATTRIBUTE = {"getattr", "vars", "__dict__", "attrgetter", "__getattribute__"}
 _ANY_MODULE = {"import_module", "__import__"}
-_DISPATCHES = functools.singledispatch(len).__code__
+_DISPATCHES = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
 
 
 def of_function(value: FunctionType) -> Iterator[Any]:

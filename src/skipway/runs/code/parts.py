@@ -137,6 +137,6 @@ parts.register(FunctionType, of_function)
 parts.register(CodeType, of_code)
 for _kind in _NAMED:
     parts.register(_kind, _by_name)
-for _kind in (*_LOCKS, EMPTY):
-    parts.register(_kind, _nothing)
+for _silent in (*_LOCKS, EMPTY):
+    parts.register(_silent, _nothing)
 _object = parts.dispatch(object)
