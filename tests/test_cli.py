@@ -99,6 +99,15 @@ assert "torch" not in sys.modules
         (["study", "--config", "nowhere.json"], ["nowhere.json", "run.json"]),
         (["study", "--dephts", "3"], ["--dephts", "--depths"]),
         (["study", "--depths", "three"], ["three", "INT"]),
+        (["study", "--depths", "5,50"], ["spaces between them: --depths 5 50."]),
+        (["study", "--learning-rates=0.1,0.3"], ["--learning-rates 0.1 0.3."]),
+        (["study", "digits"], ["'digits' has none before it", "--data digits"]),
+        (["train", "resnet-20"], ["'resnet-20' has none before it", "--net resnet-20"]),
+        (
+            ["train", "--net", "resnet20"],
+            ["18, 34, 50, 101, 152", "With a dash, 'resnet-20' is a net of the family cifar"],
+        ),
+        (["study", "--net", "resnet-20"], ["one net", "give 'cifar', with gate 'residual' and depth 20."]),
         (["report", "nowhere"], ["nowhere", "study.json"]),
         (["runs", "nowhere"], ["nowhere"]),
     ],
@@ -128,7 +137,7 @@ def test_other_settings_in_the_same_directory_are_told(tmp_path, capsys):
     assert main(["study", *TINY, "--out", str(tmp_path)]) == 0
     assert "other settings" not in capsys.readouterr().err
     assert main(["study", *TINY, "--depths", "4", "--out", str(tmp_path)]) == 0
-    assert "held a study with other settings" in capsys.readouterr().err
+    assert "holds a study with other settings" in capsys.readouterr().err
     assert len(list(tmp_path.glob("runs/[!.]*"))) == 4
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import skipway
+from skipway.cli.arguments import check_arguments
 from skipway.cli.own import load_plugins
 from skipway.cli.tell import say, tell, telling_warnings
 from skipway.rundir.files import DamagedError
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise UnknownNameError("command", name, COMMANDS)
+        check_arguments(name, rest)
         with _ending_tidily_on_sigterm(), telling_warnings():
             return int(importlib.import_module(f"skipway.cli.{name}").run(load_plugins(rest)))
     except (ValueError, FileNotFoundError) as error:

@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(command.settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    before = read_study(Study(out))["config"] if os.path.lexists(out / STUDY) else None
+    _warn_of_another(out, command.settings)
     try:
         with follow() as watch:
             study = run_study(
@@ -83,12 +83,22 @@ def run(arguments: Sequence[str]) -> int:
         tell("Interrupted: what was finished counts; start the same command again to go on.")
         show(out)
         raise
-    if before is not None and before != study.info()["config"]:
-        tell(
-            f"{out} held a study with other settings: its runs are kept (`skipway runs {out}`), "
-            "its report is replaced.\n--out gives a study a directory of its own."
-        )
     return show(study.path)
+
+
+def _warn_of_another(out: Path, settings: StudyConfig) -> None:
+    """Tell that a directory holds a study with other settings, before its report is replaced."""
+    from skipway.studies.grid import checked
+
+    if not os.path.lexists(out / STUDY):
+        return
+    before = StudyConfig.from_dict(read_study(Study(out))["config"])
+    if before != checked(settings):
+        tell(
+            f"{out} holds a study with other settings. Its runs stay there (`skipway runs {out}`), and what both ask "
+            "for is not computed again; its report is replaced by this one's.\n"
+            "--out gives a study a directory of its own."
+        )
 
 
 def parse(arguments: Sequence[str]) -> StudyCommand:

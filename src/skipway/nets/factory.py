@@ -15,7 +15,7 @@ from torch import nn
 from skipway.batch.specification import Specification
 from skipway.nets.registry import FAMILIES, build_family, check_depth, check_family
 from skipway.nets.stack import SkipNet
-from skipway.settings.registry import Spec, UnknownNameError
+from skipway.settings.registry import Spec
 from skipway.skip.block import Skip
 
 OWN = "own"
@@ -179,8 +179,6 @@ def factory(spec: str) -> NetFactory:
             f"net {spec} is a function of somebody's own, and is not known here: give it again, as --net {spec} at the "
             "prompt or net=the_function in Python."
         )
-    if Spec.parse(spec).name not in FAMILIES:
-        raise UnknownNameError("family of nets", Spec.parse(spec).name, FAMILIES)
     return FamilyFactory(spec)
 
 

@@ -69,7 +69,25 @@ def check_family(spec: str) -> Spec:
         ValueError: if there is no such family or setting.
     """
     parsed = Spec.parse(spec)
+    if parsed.name not in FAMILIES:
+        _refuse_one_net(parsed.name)
+        raise UnknownNameError("family of nets", parsed.name, FAMILIES)
     return check_settings(parsed, FAMILIES[parsed.name].make, "family")
+
+
+def _refuse_one_net(name: str) -> None:
+    """Say what family, gate and depth the name of one net stands for.
+
+    Raises:
+        ValueError: where it is one.
+    """
+    if not any(family.naming.parse(name) for family in FAMILIES.values()):
+        return
+    family, said = parse_name(name)
+    raise ValueError(
+        f"{name!r} is one net, and a family of nets is asked for: give {family.name!r}, with gate {said.gate!r} and "
+        f"depth {said.depth}."
+    )
 
 
 def check_depth(spec: str, depth: int) -> None:
@@ -95,11 +113,28 @@ def parse_name(name: str) -> tuple[Family, NetName]:
         raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:
         if said.gate in GATES:
+            _check_dash(name, family, said)
             return family, said
     for _, said in found:
         raise UnknownNameError("gate", said.gate, GATES)
     examples = [example for family in FAMILIES.values() for example in family.examples]
     raise UnknownNameError("net", name, examples)
+
+
+def _check_dash(name: str, family: Family, said: NetName) -> None:
+    """Refuse a name whose depth no net of its family has, where with a dash it is another family's: resnet20.
+
+    Raises:
+        ValueError: with both.
+    """
+    dashed = name.replace(str(said.depth), f"-{said.depth}", 1)
+    other = next((own for own in FAMILIES.values() if own is not family and own.naming.parse(dashed)), None)
+    if other is None:
+        return
+    try:
+        family.check_depth(said.depth)
+    except ValueError as error:
+        raise ValueError(f"{name!r}: {error} With a dash, {dashed!r} is a net of the family {other.name}.") from None
 
 
 def _told_twice(said: NetName, gate: str | None, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _READING = (
-    "Means of {seeds}, ± one standard deviation. Training columns: at the learning rate with the lowest training loss; "
+    "{seeds}. Training columns: at the learning rate with the lowest training loss; "
     "validation and test: at that with the {best} validation {word}."
 )
 _ARROWS = "↓ the lowest tried, ↑ the highest tried: another might be better still"
@@ -163,7 +163,8 @@ def table(summary: Summary) -> Table:
 
 def _reading(summary: Summary) -> str:
     metric = summary.metric
-    return _READING.format(seeds=counted(summary.seeds, "seed"), best=metric.best, word=metric.word)
+    several = f"Means of {counted(summary.seeds, 'seed')}, ± one standard deviation"
+    return _READING.format(seeds=several if summary.seeds > 1 else "A single seed", best=metric.best, word=metric.word)
 
 
 def _narrow(column: Column, text: str) -> str:

@@ -60,7 +60,7 @@ def what_would_fit(net: nn.Module, example: Any, batch: int, resources: Resource
     free = _free(torch.device(resources.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
     now = (resources.accumulate, resources.asked.recompute)
     needs = _per_step(stored, recomputed, batch, *now)
-    told = f"out of memory: a batch of {batch} images keeps about {needs / _GIB:.2f} GiB for its backward pass"
+    told = f"out of memory: a batch of {batch} samples keeps about {needs / _GIB:.2f} GiB for its backward pass"
     counts = [2**power for power in range(batch.bit_length())]
     settings = [(count, recompute) for count in counts for recompute in (False, True)]
     for count, recompute in settings:
@@ -69,11 +69,11 @@ def what_would_fit(net: nn.Module, example: Any, batch: int, resources: Resource
             return f"{told}. {_flags(count, recompute)} would keep about {wants / _GIB:.2f} GiB, and would fit."
     least = _per_step(stored, recomputed, batch, counts[-1], True)
     way_out = "take a narrower net or a larger machine"
-    return f"{told}. Even one image at a time, recomputed, keeps {least / _GIB:.2f} GiB: {way_out}."
+    return f"{told}. Even one sample at a time, recomputed, keeps {least / _GIB:.2f} GiB: {way_out}."
 
 
 def activation_bytes(net: nn.Module, example: Any) -> tuple[int, int]:
-    """What a training step keeps of one image, in bytes: stored, and with blocks computed again."""
+    """What a training step keeps of one sample, in bytes: stored, and with blocks computed again."""
     blocks, whole = block_costs(net, example), cost(net, example).activation_bytes
     return whole, whole - sum(block.activation_bytes for block in blocks) + plan_segments(blocks).bytes
 

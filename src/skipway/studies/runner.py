@@ -183,7 +183,8 @@ def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
 
 def default_out(config: StudyConfig) -> Path:
     """Where a study goes that is not told: ``studies/<data>-<net>``."""
-    name = f"{Path(config.data).name}-{config.net}"
+    address, options = re.fullmatch(r"(.*?)((?::\w+=.*)?)", config.data, flags=re.DOTALL).groups()  # type: ignore[union-attr]
+    name = f"{Path(address).name}{options}-{config.net}"
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
