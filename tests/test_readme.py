@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from image_folders import first_rows
@@ -34,7 +36,12 @@ SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
 def folder(tmp_path_factory) -> Path:
     """Where the commands run one after the other; with the study that the later ones name."""
     folder = tmp_path_factory.mktemp("readme")
-    run_apart(f"skipway study --depths 5 10 {SHORT} --out studies/digits-dense", folder)
+    run_apart(f"skipway study --depths 5 10 {SHORT} --out studies/first", folder)
+    features = np.random.default_rng(0).random((200, 3))
+    prices = features @ [3.0, 1.0, -2.0]
+    frame = pd.DataFrame({"rooms": features[:, 0], "age": features[:, 1], "far": features[:, 2], "price": prices})
+    frame.to_csv(folder / "table.csv", index=False)
+    (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
 
@@ -67,6 +74,8 @@ def test_command(command, folder, request, monkeypatch, capsys):
         if "--net cifar" in command:
             command = f"{command} --depths 8 14 --width 4 --batch-size 16 --warmup-steps 2"
         command = f"{command} {SHORT}"
+        if "table.csv" in command:
+            command = command.replace("--depths 4 16 64", "--depths 2 4")
         if "--epochs" in command:
             command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")
     if command.startswith("skipway train"):
@@ -88,11 +97,13 @@ def test_several_processes(command, folder):
     assert "test" in done.stdout
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["layers and studies", "a gate of your own"])
+@pytest.mark.parametrize("code", blocks("python"), ids=["a net of your own", "watch", "layers", "a gate of your own"])
 def test_python(code, tmp_path):
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob("studies/*/study.json"))
+    assert done.stdout or "watch" in code, "an example shows something"
+    for kind, name in re.findall(r'out="(studies|runs)/([a-z]+)"', code):
+        assert (tmp_path / kind / name / f"{'study' if kind == 'studies' else 'run'}.json").exists()
 
 
 @pytest.mark.parametrize("command", [line.partition("#")[0].strip() for line in COMMANDS if line.startswith("make")])
@@ -112,6 +123,11 @@ def test_every_command_of_the_program_is_documented():
     assert {line.split()[1] for line in SKIPWAY} == set(NAMES)
 
 
-def test_every_module_named_exists():
-    for name in re.findall(r"`([a-z]+(?:/|\.py))`", README.split("## Where to change what")[1]):
-        assert (ROOT / "src/skipway" / name).exists(), name
+def test_every_file_named_exists():
+    for text in (README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))):
+        for name in re.findall(r"`((?:docs|examples|benchmarks|tests)/[a-z_0-9]*(?:\.[a-z]+)?)`", text):
+            assert (ROOT / name).exists(), name
+        for name in re.findall(r"\]\(([a-z]+(?:/[a-z]+)?\.[a-z]+)\)", text):
+            assert (ROOT / name).exists() or (ROOT / "docs" / name).exists(), name
+    for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py)?)`", (ROOT / "docs/architecture.md").read_text()):
+        assert (ROOT / "src/skipway" / name).exists() or (ROOT / name).exists(), name

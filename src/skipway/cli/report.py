@@ -21,7 +21,7 @@ class ReportCommand:
     study: tyro.conf.Positional[Path]
     """The study's directory: what `skipway study` printed at its end; or a run's."""
     markdown: bool = False
-    """Print the table in Markdown, with all its columns, and nothing else."""
+    """Print the table in Markdown, with all its columns, and its notes."""
 
 
 def run(arguments: Sequence[str]) -> int:
