@@ -18,7 +18,7 @@ from skipway.data.dataset import Data
 from skipway.nets.checkpoints import find_file
 from skipway.rundir.layout import Json
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import Definition, versions
+from skipway.runs.definitions import Definition, called, versions
 
 
 def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bfloat16: bool = False) -> Json:
@@ -30,7 +30,7 @@ def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bflo
         named: the definitions that it uses.
         bfloat16: whether products have three digits: that is another training, and no order of sums.
     """
-    net = {"net": config.net, "gate": config.gate, "depth": config.depth, "width": config.width}
+    net = {"net": called(config.net), "gate": config.gate, "depth": config.depth, "width": config.width}
     about: Json = {
         "data": of_data(data, config.image_size),
         "net": {name: value for name, value in net.items() if value is not None},  # the rest is the factory's choice
@@ -39,7 +39,7 @@ def identity(config: RunConfig, data: Data, named: Iterable[Definition], *, bflo
         "seed": config.seed,
     }
     optional: Json = {
-        "task": config.task,
+        "task": config.task and called(config.task),
         "versions": versions(named),
         "weights": None if config.weights is None else _digest(find_file(config.weights)),
         "precision": "bfloat16" if bfloat16 else None,
