@@ -198,7 +198,7 @@ def trained(net: Replicas, make, rates, recipe: Recipe) -> Replicas:
 def test_a_mapped_replica_trains_as_it_would_alone(make, recipe):
     nets = nets_of(make)
     together = trained(Mapped(copy.deepcopy(nets)), make, RATES, recipe)
-    # AdamW divides by gradients near zero. Its decay, of a stack in the precision of the rates, is tests/test_optim.py's.
+    # AdamW divides by gradients near zero. (Its decay has the precision of the rates, float32, in a stack.)
     tolerance = 1e-11 if recipe.optimizer == "sgd" else 1e-8
     for index, (net, rate) in enumerate(zip(nets, RATES, strict=True)):
         alone = trained(Single(copy.deepcopy(net)), make, [rate], recipe).net.state_dict()

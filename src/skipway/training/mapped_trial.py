@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ Losses = Callable[[Tree, Tree], Tensor]
 Batch = tuple[Tree, Tree]
 
 _RELATIVE, _OF_LARGEST = 1e-6, 1e-12
-_TIMES = 3
+_ROUNDS = 5
 
 
 def why_not_mapped(net: nn.Module, batches: Sequence[Batch], losses: Losses) -> str | None:
@@ -66,9 +66,12 @@ def speed_up(nets: Sequence[nn.Module], batch: Batch, losses: Losses) -> float:
         batch: as large as the training's.
         losses: of a task.
     """
+    ways: list[Replicas] = [Single(copy.deepcopy(nets[0])), Mapped(copy.deepcopy(list(nets)))]
     with torch.random.fork_rng(), warnings.catch_warnings(action="ignore"):
-        alone = _seconds(Single(copy.deepcopy(nets[0])), batch, losses) * len(nets)
-        return alone / _seconds(Mapped(copy.deepcopy(list(nets))), batch, losses)
+        # In turns, so that other work on the machine slows both; the first round counts for nothing.
+        rounds = [[_seconds(way, batch, losses) for way in ways] for _ in range(1 + _ROUNDS)][1:]
+    alone, together = (min(times) for times in zip(*rounds, strict=True))
+    return alone * len(nets) / together
 
 
 def _double(leaf: Tensor) -> Tensor:
@@ -159,15 +162,10 @@ def _for(count: int, tree: Tree) -> Tree:
 
 
 def _seconds(replicas: Replicas, batch: Batch, losses: Losses) -> float:
-    """Of the fastest of a few passes forward and back, after one that counts for nothing."""
-    return min(list(_passes(replicas, batch, losses))[1:])
-
-
-def _passes(replicas: Replicas, batch: Batch, losses: Losses) -> Iterator[float]:
+    """Of one pass forward and back."""
     device = first(batch[0]).device
-    for _ in range(1 + _TIMES):
-        began = time.perf_counter()
-        _step(replicas, batch, losses)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        yield time.perf_counter() - began
+    began = time.perf_counter()
+    _step(replicas, batch, losses)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
