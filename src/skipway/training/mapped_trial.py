@@ -71,7 +71,7 @@ def speed_up(nets: Sequence[nn.Module], batch: Batch, losses: Losses) -> float:
         # In turns, so that other work on the machine slows both; the first round counts for nothing.
         rounds = [[_seconds(way, batch, losses) for way in ways] for _ in range(1 + _ROUNDS)][1:]
     alone, together = (min(times) for times in zip(*rounds, strict=True))
-    return alone * len(nets) / together
+    return float(alone * len(nets) / together)
 
 
 def _double(leaf: Tensor) -> Tensor:
