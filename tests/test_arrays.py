@@ -341,6 +341,10 @@ def test_a_config_takes_over_how_data_were_loaded():
         "image_size": None,
     }
     assert settings_of("digits", task="regression") == {"data": "digits", "task": "regression"}
+    usual = load(DIABETES)  # to say what is usual is no other setting
+    assert settings_of(usual, task="regression") == settings_of(usual)
+    with pytest.raises(ValueError, match="loaded with task=None, and task=regression:loss=huber is given"):
+        settings_of(usual, task="regression:loss=huber")
     with pytest.raises(ValueError, match="loaded with task=regression:loss=huber, and task=classification is given"):
         settings_of(data, task="classification")
     with pytest.raises(ValueError, match="made by hand"):

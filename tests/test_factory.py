@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from torch import nn
 
 import skipway as sw
 from skipway.cli.main import main
+from skipway.cli.own import use_net
 from skipway.nets.factory import FUNCTIONS, use
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study
+from skipway.tasks.make import use_loss
 from skipway.training.recipe import Recipe
 
 RECIPE = Recipe(learning_rates=(0.1,), steps=4, batch_size=32)
@@ -63,6 +66,30 @@ def test_a_function_in_a_file_is_studied_by_one_command(tmp_path, monkeypatch, c
     FUNCTIONS.pop("my_nets:mlp")
     assert main(["study", "--config", "out/study.json", "--out", "again"]) == 2
     assert "give it again, as --net my_nets:mlp" in capsys.readouterr().err
+
+
+def test_a_function_is_one_net_by_file_by_module_and_from_python(tmp_path, monkeypatch):
+    (tmp_path / "nets_found_twice.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    specs = ["nets_found_twice:mlp", str(tmp_path / "nets_found_twice.py") + ":mlp"]
+    for spec in specs:
+        use_net(spec)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    specs.append(use(importlib.import_module("nets_found_twice").mlp, "somewhere.else:mlp"))
+    ids = {plan_run(RunConfig(net=spec, gate="plain", depth=2, recipe=RECIPE)).id for spec in specs}
+    assert len(ids) == 1
+
+
+def test_a_loss_of_ones_own_is_known_by_its_code_and_not_by_its_module():
+    def squared(outputs, targets):
+        return ((outputs - nn.functional.one_hot(targets, 10)) ** 2).mean(1)
+
+    ids = []
+    for module in ("here", "there"):
+        squared.__module__ = module
+        config = RunConfig(net="residual-dense-3", task=use_loss(squared), recipe=RECIPE)
+        ids.append(plan_run(config).id)
+    assert ids[0] == ids[1]
 
 
 def test_from_python_a_function_is_a_net(tmp_path):

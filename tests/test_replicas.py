@@ -305,3 +305,21 @@ def test_stack_sizes():
     assert min(sizes) >= 4
     assert stack_size(0, cpu) >= 4
     assert stack_size(10**9, torch.device("cuda")) == 256
+
+
+class Centred(nn.Sequential):
+    """Of torch's kind, with a forward of its own: a mean that would go over the replicas."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y - y.mean(0)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("net", [Centred(nn.Linear(4, 4)), nn.Sequential(Doubled(4, 4))])
+def test_a_kind_of_torchs_with_a_forward_of_its_own_is_not_stacked(net):
+    assert "may mix its dimensions" in why_not_stackable(net)

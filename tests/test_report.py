@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from rich.console import Console
 from skipway.report.charts import makers as charts
 from skipway.report.charts.axes import ticks
 from skipway.report.charts.theme import depth_colours
-from skipway.report.page import write
+from skipway.report.page import html, write
 from skipway.report.query import query, runs
 from skipway.report.series import POINTS_A_LINE, thinned
 from skipway.report.summary import summarise
@@ -99,6 +100,23 @@ def test_runs_that_the_study_no_longer_asks_for_are_left_out(tmp_path):
     info = study.info()
     study.write({**info, "cells": [cell for cell in info["cells"] if cell["gate"] == "plain"]})
     assert summarise(study).gates == ["plain"]
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        ("dense:activation=tanh", "dense networks"),
+        ("cifar", "cifar networks"),
+        ("package.module:make.<locals>.deep", "deep networks"),
+        ("a folder/nets.py:mlp", "mlp networks"),
+        ("__main__:<lambda>", "these networks"),
+        ("module:Sequential", "Sequential networks"),
+    ],
+)
+def test_the_question_names_the_nets(net, words, study):
+    summary = summarise(study)
+    info = {**summary.info, "config": {**summary.info["config"], "net": net}}
+    assert f"How deep can {words} go on" in html(replace(summary, info=info), [], {})
 
 
 def test_nothing_finished_still_makes_a_page(tmp_path):

@@ -117,7 +117,8 @@ def settings_of(source: Any, **given: Any) -> dict[str, Any]:
         return {"data": name_of(source), **{name: value for name, value in given.items() if value is not None}}
     told = asdict(source.request)
     for name, value in given.items():
-        if value is not None and value != told[name]:
+        usual = source.task if name == "task" else None  # what is said without need is no other setting
+        if value not in (None, usual, told[name]):
             raise ValueError(
                 f"these data were loaded with {name}={told[name]}, and {name}={value} is given: load them with that."
             )

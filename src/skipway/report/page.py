@@ -89,9 +89,18 @@ def html(summary: Summary, shown: Sequence[Chart], rows: dict[str, list[Json]]) 
 
 def _question(summary: Summary) -> str:
     config = summary.info.get("config", {})
-    nets = str(config.get("net") or config.get("body") or "these").partition(":")[0]
+    nets = _nets(str(config.get("net") or config.get("body") or "these"))
     data = Path(str(summary.data.get("name") or "this data")).name
     return f"How deep can {nets} networks go on {data}, and what carries the signal there?"
+
+
+def _nets(spec: str) -> str:
+    """A family without its settings; a function, ``module:function`` or ``file.py:function``, by its own name."""
+    _, colon, last = spec.rpartition(":")
+    if not colon or "=" in last:
+        return spec.partition(":")[0]
+    own = last.rpartition(".")[2]
+    return own if own.isidentifier() else "these"  # a lambda has no name
 
 
 def _facts(summary: Summary) -> str:

@@ -45,4 +45,5 @@ def computed(
         "replicas": max(1, len(stack)),
         "stack": run_id({"members": list(stack)}) if len(stack) > 1 else None,
         "grid": None if grid is None else dict(grid),
+        **({"mapped": True} if execution.mapped else {}),
     }

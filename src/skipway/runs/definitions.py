@@ -113,8 +113,19 @@ def read(definition: Definition) -> Reading:
 
 def versions(named: Iterable[Definition]) -> Json:
     """What the numbers of these depend on beside their names: versions of ours above the first, digests of a user's."""
-    found = {f"{each.kind} {each.name}": each.entry.version if each.is_ours else read(each).digest for each in named}
+    found = {
+        f"{each.kind} {called(each.name)}": each.entry.version if each.is_ours else read(each).digest for each in named
+    }
     return {name: version for name, version in found.items() if version != 1}
+
+
+def called(spec: str) -> str:
+    """How an identity calls a net or a task: a function of somebody's own by its name alone.
+
+    Its code decides, and its digest is in the identity too. Where it was found, as a module here and as a file at the
+    prompt, decides nothing.
+    """
+    return spec.rpartition(":")[2] if any(spec in known for known in _FUNCTIONS.values()) else spec
 
 
 def register(definition: Definition) -> None:

@@ -23,6 +23,7 @@ from skipway.training.checkpoint import Checkpoints
 from skipway.training.evaluate import Scores, evaluate
 from skipway.training.execution import Execution, choose_execution, compiling, precision, prepare
 from skipway.training.loop import Curves, Hook, Row, affordable_samples, curve_plan, train
+from skipway.training.mapped import Mapped
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Replicas, stack
 from skipway.training.saving import Saver
@@ -89,7 +90,8 @@ def train_nets(
     clock = Clock()
     pipeline = data.pipeline(preprocess=recipe.preprocess, augment=recipe.augment)
     task = task.fit(data.targets(data.train))
-    net = stack(nets).to(device)  # a copy of the nets, unless it is one alone
+    net = Mapped(nets) if resources.asked.mapped else stack(nets)  # a copy of the nets, unless it is one alone
+    net = net.to(device)
     steps = recipe.total_steps(len(data.train))
     execution = choose_execution(nets[0], data.spec.example(), images=steps * recipe.batch_size, asked=resources.asked)
     prepare(net.net, execution, block_costs(nets[0], data.spec.example()) if execution.recompute else ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from torch import nn
 
 from skipway.anatomy.layers import layers_of_net
 from skipway.batch.trees import Tree, tree_map
@@ -12,6 +13,7 @@ from skipway.data.dataset import Data, Pipeline, evenly
 from skipway.probe.signals import measure
 from skipway.tasks.task import Task
 from skipway.training.loop import Hook, Row, State
+from skipway.training.mapped import Mapped
 from skipway.training.replicas import Replicas, Stack
 
 _SAMPLES = 256
@@ -41,10 +43,16 @@ class SignalProbe(Hook):
         self.rows = state["rows"]
 
     def _add(self, net: Replicas, moment: str, step: int) -> None:
-        layers = layers_of_net(net.net, self._x)
-        found = measure(net.net, self._x, self._losses, layers=layers, replicas=self._replicas)
+        if isinstance(net, Mapped):  # nothing can be read within the mapping
+            found = [rows for index in range(net.count) for rows in self._measured(net.member(index))]
+        else:
+            found = self._measured(net.net)
         for own, rows in zip(self.rows, found, strict=True):
             own.extend({"moment": moment, "step": step, **row} for row in rows)
+
+    def _measured(self, net: nn.Module) -> list[list[Row]]:
+        layers = layers_of_net(net, self._x)
+        return measure(net, self._x, self._losses, layers=layers, replicas=self._replicas)
 
     def _losses(self, outputs: Tree) -> torch.Tensor:
         if self._replicas is None:

@@ -17,6 +17,7 @@ from skipway.data.dataset import Data
 from skipway.nets.checkpoints import find_file
 from skipway.rundir.layout import Json
 from skipway.runs.config import RunConfig
+from skipway.runs.definitions import called
 
 
 def identity(config: RunConfig, data: Data, versions: Json, *, bfloat16: bool = False) -> Json:
@@ -28,7 +29,7 @@ def identity(config: RunConfig, data: Data, versions: Json, *, bfloat16: bool = 
         versions: of the definitions that it uses (`skipway.runs.definitions.versions`).
         bfloat16: whether products have three digits: that is another training, and no order of sums.
     """
-    net = {"net": config.net, "gate": config.gate, "depth": config.depth, "width": config.width}
+    net = {"net": called(config.net), "gate": config.gate, "depth": config.depth, "width": config.width}
     about: Json = {
         "data": of_data(data, config.image_size),
         "net": {name: value for name, value in net.items() if value is not None},  # the rest is the factory's choice
@@ -37,7 +38,7 @@ def identity(config: RunConfig, data: Data, versions: Json, *, bfloat16: bool = 
         "seed": config.seed,
     }
     optional: Json = {
-        "task": config.task,
+        "task": config.task and called(config.task),
         "versions": versions,
         "weights": None if config.weights is None else _digest(find_file(config.weights)),
         "precision": "bfloat16" if bfloat16 else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any
@@ -56,6 +56,8 @@ class CellStack:
     cells: tuple[Cell, ...]
     ids: tuple[str, ...]
     cost: float  # relative: steps x blocks x cells
+    mapped: bool = False  # whether nets of somebody's own are trained as one computation
+    why: str | None = None  # and why, or why not
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ class CellStack:
     def only(self, ids: Container[str]) -> CellStack:
         """A stack of those of its cells whose ids are among these."""
         cells, own = zip(*((cell, i) for cell, i in zip(self.cells, self.ids, strict=True) if i in ids), strict=True)
-        return CellStack(cells, own, self.cost * len(own) / len(self.ids))
+        return replace(self, cells=cells, ids=own, cost=self.cost * len(own) / len(self.ids))
 
 
 def checked(config: StudyConfig) -> StudyConfig:
@@ -162,8 +164,27 @@ class Plan:
         return build_net(self.config.run(**cell.to_dict()), self.nets, specification(self.data, self.task))
 
 
-def stacks_of(plan: Plan, device: torch.device) -> Iterator[CellStack]:
-    """The study's cells in stacks. The config alone decides the division: a study started again finds the same."""
+@dataclass(frozen=True)
+class Way:
+    """How the cells of one gate and depth are trained: so many together, at most."""
+
+    replicas: int = 1
+    mapped: bool = False
+    why: str | None = None
+
+
+Ways = Callable[[Plan, Sequence[Cell], nn.Module, int], Way]
+"""Chooses it for cells of one gate and depth, a net of theirs, and the number of replicas that the caches allow."""
+
+
+def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Iterator[CellStack]:
+    """The study's cells in stacks. A study started again finds the same division: the config alone decides it.
+
+    Args:
+        plan: of the study.
+        device: where they train.
+        ways: decides for nets that cannot be stacked; without it they are trained one by one.
+    """
     config = plan.config
     for gate in config.gates:
         plan.versions(gate)
@@ -174,11 +195,14 @@ def stacks_of(plan: Plan, device: torch.device) -> Iterator[CellStack]:
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
         net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
         _check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
-        size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
+        way = Way(stack_size(_block_output_bytes(net, config.recipe.batch_size), device))
+        if why_not_stackable(net):
+            way = Way() if ways is None else ways(plan, group, net, way.replicas)
         parameters = sum(p.numel() for p in net.parameters())
-        for part in _parts(group, size):
+        for part in _parts(group, way.replicas):
             ids = tuple(run_id(plan.identity(cell)) for cell in part)
-            yield CellStack(tuple(part), ids, cost=float(steps * parameters * len(part)))
+            cost = float(steps * parameters * len(part))
+            yield CellStack(tuple(part), ids, cost, mapped=way.mapped, why=way.why)
 
 
 def _check_depth_counts(spec: str, depth: int, net: nn.Module, met: dict[Shapes, int]) -> None:

@@ -28,6 +28,7 @@ from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
 from skipway.studies.executor import Executor, LocalExecutor, Reports
 from skipway.studies.grid import Cell, CellStack, Plan, checked, stacks_of
+from skipway.studies.trials import Trials
 from skipway.studies.worker import Job, study_data
 from skipway.tasks.task import Task
 from skipway.training.checkpoint import Checkpoints
@@ -74,6 +75,7 @@ class _PlannedStudy:
     recompute: bool
     definitions: bytes
     executor: Executor
+    replicas: Json  # what trials of replicas showed, by the id of a gate's and depth's first cell
 
     @property
     def ids(self) -> dict[Cell, str]:
@@ -207,7 +209,11 @@ class _Record:
             "data": {**data.describe(), "guessing": _guess(data, task)},
             "cells": [{"id": i, **cell.to_dict()} for cell, i in planned.ids.items()],
             "environment": environment(planned.device),
-            "choices": {"workers": planned.workers, "threads": planned.threads},
+            "choices": {
+                "workers": planned.workers,
+                "threads": planned.threads,
+                **({"replicas": planned.replicas} if planned.replicas else {}),
+            },
             "started": before.get("started") if same else _now(),
         }
 
@@ -248,7 +254,8 @@ def _planned(
     plan = Plan.of(config, study_data(config))
     own = packed(found for gate in config.gates for found in plan.definitions(gate))
     device = joined.device(device) if joined else usable_device(device)
-    stacks = tuple(stacks_of(plan, torch.device(device)))
+    tried = Trials(torch.device(device), recompute=memory == "recompute", decided=_decided(study))
+    stacks = tuple(stacks_of(plan, torch.device(device), tried))
     for sentence in most_workers(cores()).problems("workers", workers):
         raise ValueError(sentence)
     executor: Executor
@@ -257,7 +264,16 @@ def _planned(
     else:
         workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
         threads, executor = max(1, cores() // workers), LocalExecutor(workers)
-    return _PlannedStudy(study, plan, stacks, workers, threads, device, memory == "recompute", own, executor)
+    return _PlannedStudy(
+        study, plan, stacks, workers, threads, device, memory == "recompute", own, executor, tried.decided
+    )
+
+
+def _decided(study: Study) -> dict[str, Json]:
+    """What trials of replicas showed when the study was started before."""
+    if not os.path.lexists(study.path / STUDY):
+        return {}
+    return dict(read_study(study)["choices"].get("replicas", {}))
 
 
 def _execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -100,6 +100,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
     first = cells[0]
     architecture = plan.nets.architecture(nets[0], gate=first.gate, depth=first.depth, width=config.width)
     net = describe(nets[0], architecture, data.spec.example())
+    asked = replace(job.asked, mapped=job.stack.mapped and len(nets) > 1)
     fit = train_nets(
         nets,
         data,
@@ -107,10 +108,12 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
         config.recipe,
         seeds=[cell.seed for cell in cells],
         rates=[cell.learning_rate for cell in cells],
-        resources=Resources(device=job.device, asked=job.asked, checkpoints=checkpoints),
+        resources=Resources(device=job.device, asked=asked, checkpoints=checkpoints),
         hooks=hooks,
     )
     choices = {"stack": list(job.stack.ids), "device": job.device, "threads": job.threads, **fit.execution.to_dict()}
+    if job.stack.why:
+        choices["why"] = job.stack.why
     way = computed(
         job.device,
         job.threads,

@@ -43,6 +43,8 @@ class Execution:
 
     bfloat16: bool = False
     """Products run in bfloat16 where autocast finds that safe; weights and their updates stay float32."""
+    mapped: bool = False
+    """Several nets of somebody's own are trained as one computation: `skipway.training.mapped`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -56,10 +58,11 @@ def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execut
         net: an ordinary net.
         example: the shape of one input, or an example batch, as `skipway.anatomy.cost.cost` takes it.
         images: how many pass through it in the training, all steps together.
-        asked: what it says of recomputing and of bfloat16 is taken over.
+        asked: what it says of recomputing, of bfloat16 and of mapping is taken over. Mapped nets are neither compiled
+            nor laid out otherwise: their weights have a dimension more.
     """
     asked = asked or Execution()
-    if not any(isinstance(module, nn.Conv2d) for module in net.modules()):
+    if asked.mapped or not any(isinstance(module, nn.Conv2d) for module in net.modules()):
         return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())

@@ -1,7 +1,7 @@
 """Updates: clip the gradient, move the weights. torch's optimizers for one net; for a stack, their rules on a matrix.
 
-A stack's weights are one matrix with a row for each replica (`skipway.training.replicas.Stack`), so a learning rate and
-a largest gradient norm for each replica are a column beside it. The arithmetic is torch's, which the tests hold.
+A stack's weights are one matrix with a row for each replica (`skipway.training.replicas.Joined`), so a learning rate
+and a largest gradient norm for each replica are a column beside it. The arithmetic is torch's, which the tests hold.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skipway.training.groups import ParameterGroup, parameter_groups
 from skipway.training.recipe import Recipe
-from skipway.training.replicas import Replicas, Stack
+from skipway.training.replicas import Joined, Replicas
 
 # Columns updated at a time: what they touch stays in a core's cache from one operation to the next.
 _CHUNK_BYTES = 2**18
@@ -39,7 +39,7 @@ class Update(Protocol):
 
 def make_update(net: Replicas, recipe: Recipe) -> Update:
     """The recipe's optimizer and clipping for a stack, or for a single net of any kind."""
-    if not isinstance(net, Stack):
+    if not isinstance(net, Joined):
         return SingleUpdate(net, recipe)
     return StackSGD(net, recipe) if recipe.optimizer == "sgd" else StackAdamW(net, recipe)
 
@@ -80,7 +80,7 @@ class SingleUpdate:
 class StackUpdate:
     """What the rules for stacks share: gradients gathered into a matrix, clipped row by row, applied piece by piece."""
 
-    def __init__(self, net: Stack, recipe: Recipe) -> None:
+    def __init__(self, net: Joined, recipe: Recipe) -> None:
         self._net, self._recipe = net, recipe
         # Listed once: to walk a deep net's modules takes milliseconds.
         self._parameters = list(net.parameters())
@@ -140,7 +140,7 @@ class StackUpdate:
 class StackSGD(StackUpdate):
     """`torch.optim.SGD` with a learning rate for each row."""
 
-    def __init__(self, net: Stack, recipe: Recipe) -> None:
+    def __init__(self, net: Joined, recipe: Recipe) -> None:
         super().__init__(net, recipe)
         self.velocity = torch.zeros_like(net.rows)
 
@@ -160,7 +160,7 @@ class StackSGD(StackUpdate):
 class StackAdamW(StackUpdate):
     """`torch.optim.AdamW` with a learning rate for each row."""
 
-    def __init__(self, net: Stack, recipe: Recipe) -> None:
+    def __init__(self, net: Joined, recipe: Recipe) -> None:
         super().__init__(net, recipe)
         self.mean, self.square = torch.zeros_like(net.rows), torch.zeros_like(net.rows)
 

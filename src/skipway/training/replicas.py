@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,13 @@ _CPU_BLOCK_OUTPUTS = 6 * 2**20  # bytes
 _CPU_LEAST = 4
 
 # What acts on each feature alone, or on the last dimension as a linear layer does; and what only joins such parts.
-_STACKABLE = (
+# Of torch's: a subclass counts if its forward is theirs.
+_OF_TORCH = (
     *(nn.Linear, nn.Identity, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU),
-    *(nn.Sequential, SkipNet, Skip, Gate, Shortcut),
+    nn.Sequential,
 )
+_FORWARDS = {kind.forward for kind in _OF_TORCH}
+_STACKABLE = (SkipNet, Skip, Gate, Shortcut)
 
 
 class Replicas(nn.Module):
@@ -81,28 +84,28 @@ class Single(Replicas):
             net.load_state_dict(self.net.state_dict())
 
 
-class Stack(Replicas):
-    """Nets of one architecture as one batched computation.
+class Joined(Replicas):
+    """Nets of one architecture whose parameters lead with a replica dimension.
+
+    Args:
+        nets: with their weights; the first is the template.
+        net: one module that stands for all of them.
 
     Attributes:
         rows: all weights, (replicas, weights of one net); the parameters are views of it.
 
     Raises:
-        ValueError: if the nets' parameters differ in name or shape, or if something in them cannot be stacked
-            (`why_not_stackable` says what).
+        ValueError: if the nets' parameters differ in name or shape.
     """
 
-    def __init__(self, nets: Sequence[nn.Module]) -> None:
+    def __init__(self, nets: Sequence[nn.Module], net: Callable[[Sequence[nn.Module]], nn.Module]) -> None:
         super().__init__()
-        reason = why_not_stackable(nets[0])
-        if reason:
-            raise ValueError(f"these nets cannot be stacked: {reason}.")
         shapes = [{name: p.shape for name, p in net.named_parameters()} for net in nets]
         if any(other != shapes[0] for other in shapes):
             raise ValueError("nets can be stacked only if all their parameters have the same names and shapes.")
         self.count = len(nets)
         self._template = [nets[0]]  # in a list: not a submodule
-        self.net = _stacked(nets)
+        self.net = net(nets)
         self.rows = self._join()
 
     def _join(self) -> Tensor:
@@ -115,7 +118,7 @@ class Stack(Replicas):
             start += size
         return rows
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stack:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.rows = self._join()
         return self
@@ -124,14 +127,28 @@ class Stack(Replicas):
     def template(self) -> nn.Module:
         return self._template[0]
 
-    def forward(self, x: Tree) -> Tree:
-        return call(self.net, x)
-
     def member(self, index: int) -> nn.Module:
         # The template stays where it was built, and as precise; the weights may have moved on.
         net = copy.deepcopy(self._template[0]).to(self.rows)
         self.fill(index, net)
         return net
+
+
+class Stack(Joined):
+    """Nets of one architecture as one batched computation, layer by layer.
+
+    Raises:
+        ValueError: as `Joined`; and if something in the nets cannot be stacked (`why_not_stackable` says what).
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        reason = why_not_stackable(nets[0])
+        if reason:
+            raise ValueError(f"these nets cannot be stacked: {reason}.")
+        super().__init__(nets, _stacked)
+
+    def forward(self, x: Tree) -> Tree:
+        return call(self.net, x)
 
     @torch.no_grad()
     def fill(self, index: int, net: nn.Module) -> None:
@@ -162,7 +179,7 @@ def why_not_stackable(net: nn.Module) -> str | None:
             return f"{where} draws random numbers"
         if module._buffers:
             return f"{where} keeps buffers ({', '.join(module._buffers)}), which replicas would share"
-        if not isinstance(module, _STACKABLE):
+        if not isinstance(module, _STACKABLE) and type(module).forward not in _FORWARDS:
             return f"{where} may mix its dimensions in a way that a leading replica dimension would change"
     return None
 
