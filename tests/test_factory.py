@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import skipway as sw
+from skipway.batch.specification import Specification, TensorSpec
 from skipway.cli.main import main
 from skipway.cli.own import use_net
-from skipway.nets.factory import FUNCTIONS, use
+from skipway.nets.factory import FUNCTIONS, factory, use
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
@@ -222,3 +223,27 @@ def test_a_plugin_registers_a_gate_that_the_command_line_knows(tmp_path, monkeyp
     command = ["study", "--plugin", "my_gates.py", *flags, "--learning-rates", "0.1", "--out", "out"]
     assert main(command) == 0
     assert "halves-of-a-plugin" in capsys.readouterr().out
+
+
+def by_skip(depth, skip, seed):
+    stem = nn.Linear(64, 8)  # drawn before the blocks
+    blocks = [skip(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), stem, *blocks, nn.Linear(8, 10))
+
+
+def by_row(depth, gate, seed):
+    stem = nn.Linear(64, 8)
+    bodies = [nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), stem, *sw.skip_row(gate, bodies), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize("gate", ["residual", "highway", "fixup", "stochastic-depth", "layerscale"])
+def test_a_maker_of_skips_tells_each_block_its_place(gate):
+    """The blocks of `skip(body)` know what those of `skip_row` know: the rules that depend on depth start alike."""
+    about = Specification(TensorSpec((1, 8, 8)), 10)
+    one, other = (factory(use(make)).build(about, gate=gate, depth=5, width=None, seed=3) for make in (by_skip, by_row))
+    places = [(block.gate.placement.index, block.gate.placement.count) for block in one if isinstance(block, sw.Skip)]
+    assert places == [(index, 5) for index in range(5)]
+    if gate in ("residual", "fixup"):  # `skip_row` draws gates after all bodies
+        assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    assert one.state_dict().keys() == other.state_dict().keys()

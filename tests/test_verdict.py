@@ -426,6 +426,7 @@ def test_nets_that_guess_do_not_degrade():
     assert "Hardly better than guessing is every seed of plain at depth 20 and plain at depth 56" in sentence(
         summary(*nets), "guessing"
     )
+    assert nothing_like(summary(*nets), "Depth does not", "cannot tell whether depth")
     assert "nothing here shows that depth is the reason" in sentence(summary(*nets), "No net of this study trains")
 
 

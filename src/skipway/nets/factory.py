@@ -6,7 +6,6 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -145,16 +144,23 @@ class FunctionFactory(NetFactory):
 
     def make(self, about: Specification, *, gate: str, depth: int, width: int | None, seed: int) -> nn.Module:
         given: dict[str, Any] = {"depth": depth, "gate": gate, "seed": seed, "specification": about}
-        if "skip" in self._takes:
-            given["skip"] = partial(Skip, gate)
         if width is not None:
             if "width" not in self._takes:
                 raise ValueError(f"net {self.spec}: it takes no width, and {width} was asked for: leave it away.")
             given["width"] = width
+        if "skip" in self._takes:
+            given["skip"] = _Maker(gate, self._blocks(given))
         net = self._function(**{name: value for name, value in given.items() if name in self._takes})
         if not isinstance(net, nn.Module):
             raise ValueError(f"net {self.spec}: it must return a torch.nn.Module; it returned a {type(net).__name__}.")
         return net
+
+    def _blocks(self, given: dict[str, Any]) -> int:
+        """How many blocks a net has: the function makes one more, so that each block can be told its place."""
+        maker = _Maker(given["gate"], 1)
+        with torch.random.fork_rng():
+            self._function(**{name: value for name, value in {**given, "skip": maker}.items() if name in self._takes})
+        return maker.made
 
     def architecture(self, net: nn.Module, *, gate: str, depth: int, width: int | None) -> dict[str, Any]:
         told = {"depth": depth, "gate": gate, "width": width}
@@ -163,6 +169,19 @@ class FunctionFactory(NetFactory):
 
     def named(self) -> Iterator[tuple[str, str]]:
         yield "net", self.spec
+
+
+class _Maker:
+    """What a function gets as `skip`: it puts body after body behind the gate, and tells each block its place."""
+
+    def __init__(self, gate: str, count: int) -> None:
+        self._gate, self._count = gate, count
+        self.made = 0
+
+    def __call__(self, body: nn.Module, **settings: Any) -> Skip:
+        place = {"index": min(self.made, self._count - 1), "count": self._count}
+        self.made += 1
+        return Skip(self._gate, body, **{**place, **settings})
 
 
 def factory(spec: str) -> NetFactory:

@@ -171,12 +171,17 @@ def stack(nets: Sequence[nn.Module]) -> Replicas:
     return Single(nets[0]) if len(nets) == 1 else Stack(nets)
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 def why_not_stackable(net: nn.Module) -> str | None:
     """The reason why replicas of a net must run one at a time; None where they can be stacked."""
     for name, module in net.named_modules():
         where = f"{name or 'the net'} ({type(module).__name__})"
         if isinstance(module, nn.modules.dropout._DropoutNd) or (isinstance(module, Gate) and module.random):
             return f"{where} draws random numbers"
+        if any(getattr(module, hooks) for hooks in _HOOKS):
+            return f"{where} has hooks, which a stack would not call"
         if module._buffers:
             return f"{where} keeps buffers ({', '.join(module._buffers)}), which replicas would share"
         if not isinstance(module, _STACKABLE) and type(module).forward not in _FORWARDS:

@@ -64,7 +64,7 @@ def _rates(rate: Choice) -> str:
 
 def _others(found: Findings, gates: list[str]) -> list[str]:
     """Gates whose nets are not known to get harder to train."""
-    several = [gate for gate in gates if len(found.nets(gate)) > 1]
+    several = [gate for gate in gates if len(found.nets(gate)) > 1 and found.trained(gate)]
     steady = [gate for gate in several if _is_steady(found, gate)]
     uneven = [gate for gate in several if gate not in steady and (found.rises(gate) or _differs(found, gate))]
     unsure = [gate for gate in several if gate not in steady and gate not in uneven]
