@@ -11,6 +11,17 @@ from pathlib import Path
 import pytest
 
 import skipway
+from skipway.settings.registry import Registry
+
+# What users extend, and one of ours of its kind.
+BASES = {
+    "Augmentation": "crop",
+    "Family": "dense",
+    "Gate": "highway",
+    "Shortcut": "A",
+    "Task": "regression",
+    "Tracker": "tensorboard",
+}
 
 
 def run(code: str) -> str:
@@ -32,6 +43,16 @@ def test_every_public_name_is_there():
         thing = getattr(skipway, name)
         assert getattr(skipway, name) is thing
         assert thing.__doc__
+
+
+def test_every_kind_of_part_has_its_base_class_at_the_front_door():
+    """Whoever adds one finds the class to extend there, with ours registered beside it."""
+    for name, ours in BASES.items():
+        base = getattr(skipway, name)
+        module = sys.modules[base.__module__]
+        registry = next(r for r in vars(module).values() if isinstance(r, Registry) and r.kind == name.lower())
+        assert ours in registry, name
+        assert "name=" in base.__doc__, f"{name} does not say how a subclass gets its name"
 
 
 def test_public_names_are_listed_in_order_and_once():

@@ -6,14 +6,15 @@ import inspect
 from typing import Any
 
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
-from skipway.nets.family import Family, NetName, check_counts
+from skipway.nets.family import FAMILIES as FAMILIES
+from skipway.nets.family import Family as Family
+from skipway.nets.family import NetName, check_counts
 from skipway.nets.stack import SkipNet
 from skipway.settings.limits import DEPTH, WIDTH
-from skipway.settings.registry import Registry, Spec, UnknownNameError, check_settings
+from skipway.settings.registry import Spec, UnknownNameError, check_settings
 from skipway.skip.gate import GATES
 from skipway.skip.gate import canonical as canonical_gate
 
-FAMILIES: Registry[Family] = Registry("family")
 for _family in (dense.FAMILY, cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
     FAMILIES.add(_family.name, _family)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
 from skipway.runs.run import make_resources, run_training
+from skipway.runs.trackers import tracker
 from skipway.tasks.make import use_loss
+from skipway.training.loop import Hook
 from skipway.training.recipe import RECIPES, Recipe
 from skipway.training.world import world
 
@@ -40,6 +42,8 @@ def fit(
     memory: str = "store",
     precision: str = "float32",
     accumulate: int = 1,
+    track: str | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> Run:
     """Train a net on a data set; go on with it where it was begun before, to the same bits.
 
@@ -64,6 +68,8 @@ def fit(
         memory: "store", or "recompute" for deep nets in little memory.
         precision: "float32" or "bfloat16".
         accumulate: parts of a batch that pass one after another.
+        track: a tracker that is told the curves, too: "tensorboard", "wandb", "mlflow", or one of your own.
+        hooks: are told how it goes on.
 
     Returns:
         The run on disk.
@@ -87,8 +93,10 @@ def fit(
         seed=seed,
         recipe=chosen,
     )
-    resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=world())
-    return run_training(config, out, resources=resources)
+    own = world()
+    resources = make_resources(device=device, memory=memory, precision=precision, accumulate=accumulate, world=own)
+    tracked = [tracker(track, config)] if track and own.rank == 0 else []
+    return run_training(config, out, resources=resources, hooks=[*hooks, *tracked])
 
 
 def _named(net: str | nn.Module | Callable[..., nn.Module]) -> str:
