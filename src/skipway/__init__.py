@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from skipway.anatomy.cost import cost as cost
     from skipway.data.images.augment import Augmentation as Augmentation
     from skipway.data.load import load as load
+    from skipway.data.source import Source as Source
     from skipway.nets.foreign import load_weights as load_weights
     from skipway.nets.registry import Family as Family
     from skipway.nets.registry import build as build
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from skipway.tasks.task import Metric as Metric
     from skipway.tasks.task import Task as Task
     from skipway.training.loop import Hook as Hook
+    from skipway.training.optimizers import Optimizer as Optimizer
     from skipway.training.recipe import Recipe as Recipe
+    from skipway.training.schedules import Schedule as Schedule
 
 # Where each public name lives, and its name there.
 _HOMES = {
@@ -55,13 +58,16 @@ _HOMES = {
     "Highway": "skipway.skip.block:Highway",
     "Hook": "skipway.training.loop:Hook",
     "Metric": "skipway.tasks.task:Metric",
+    "Optimizer": "skipway.training.optimizers:Optimizer",
     "Placement": "skipway.skip.placement:Placement",
     "Recipe": "skipway.training.recipe:Recipe",
     "Residual": "skipway.skip.block:Residual",
     "Run": "skipway.rundir.run:Run",
+    "Schedule": "skipway.training.schedules:Schedule",
     "Shortcut": "skipway.skip.shortcuts:Shortcut",
     "Skip": "skipway.skip.block:Skip",
     "SkipNet": "skipway.nets.stack:SkipNet",
+    "Source": "skipway.data.source:Source",
     "Study": "skipway.rundir.study:Study",
     "StudyFailedError": "skipway.studies.api:StudyFailedError",
     "Task": "skipway.tasks.task:Task",

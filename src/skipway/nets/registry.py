@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
@@ -85,13 +86,18 @@ def check_depth(spec: str, depth: int) -> None:
     check(depth, **{key: value for key, value in parsed.settings if key in asked})
 
 
+def is_family(name: str) -> bool:
+    """Whether a name is a family's, and not a net's."""
+    return name in [*FAMILIES] or (not _said_by(FAMILIES, name) and name in FAMILIES)
+
+
 def parse_name(name: str) -> tuple[Family, NetName]:
     """Find a net's family and what its name says.
 
     Raises:
         ValueError: if no family has such a name, or if there is no such gate.
     """
-    found = [(family, said) for family in FAMILIES.values() if (said := family.naming.parse(name))]
+    found = _said_by(FAMILIES, name) or _said_by(FAMILIES.listed(), name)
     for sentence in [s for _, said in found for s in DEPTH.problems("depth", said.depth)]:
         raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:
@@ -101,6 +107,10 @@ def parse_name(name: str) -> tuple[Family, NetName]:
         raise UnknownNameError("gate", said.gate, GATES)
     examples = [example for family in FAMILIES.values() for example in family.examples]
     raise UnknownNameError("net", name, examples)
+
+
+def _said_by(families: Mapping[str, Family], name: str) -> list[tuple[Family, NetName]]:
+    return [(family, said) for family in families.values() if (said := family.naming.parse(name))]
 
 
 def _told_twice(said: NetName, gate: str | None, settings: dict[str, Any]) -> list[tuple[str, Any, Any]]:

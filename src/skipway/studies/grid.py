@@ -30,6 +30,7 @@ from skipway.skip.gate import canonical as canonical_gate
 from skipway.skip.placement import Placement
 from skipway.studies.config import StudyConfig
 from skipway.tasks.task import Task
+from skipway.training.optim import moves_stacks
 from skipway.training.replicas import stack_size, why_not_stackable
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -165,7 +166,8 @@ def stacks_of(plan: Plan, device: torch.device) -> Iterator[CellStack]:
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
         net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
         _check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
-        size = 1 if why_not_stackable(net) else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
+        singly = why_not_stackable(net) or not moves_stacks(config.recipe)
+        size = 1 if singly else stack_size(_block_output_bytes(net, config.recipe.batch_size), device)
         parameters = sum(p.numel() for p in net.parameters())
         for part in _parts(group, size):
             ids = tuple(run_id(plan.identity(cell)) for cell in part)
