@@ -88,7 +88,7 @@ def check_depth(spec: str, depth: int) -> None:
 
 def is_family(name: str) -> bool:
     """Whether a name is a family's, and not a net's."""
-    return name in [*FAMILIES] or (not _said_by(FAMILIES, name) and name in FAMILIES)
+    return FAMILIES.has(name) or (not _said_by(FAMILIES, name) and name in FAMILIES)
 
 
 def parse_name(name: str) -> tuple[Family, NetName]:
@@ -97,11 +97,13 @@ def parse_name(name: str) -> tuple[Family, NetName]:
     Raises:
         ValueError: if no family has such a name, or if there is no such gate.
     """
-    found = _said_by(FAMILIES, name) or _said_by(FAMILIES.listed(), name)
+    found = _said_by(FAMILIES, name)
+    if not any(GATES.has(said.gate) for _, said in found):  # an installed package's family, or gate
+        found = _said_by(FAMILIES.listed(), name)
     for sentence in [s for _, said in found for s in DEPTH.problems("depth", said.depth)]:
         raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:
-        if said.gate in GATES:
+        if GATES.has(said.gate):
             return family, said
     for _, said in found:
         raise UnknownNameError("gate", said.gate, GATES)

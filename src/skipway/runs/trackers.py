@@ -24,10 +24,11 @@ class Tracker(Hook):
 
         class Lines(sw.Tracker, name="lines"):
             def __init__(self, config, *, file: str = "lines.txt"):
-                self.file = open(file, "a")
+                self.file = Path(file)
 
             def on_interval(self, step, steps, rows):
-                print(step, rows[0]["train_loss"], file=self.file)
+                with self.file.open("a") as file:
+                    print(step, rows[0]["train_loss"], file=file)
 
     It is a `Hook`, whose methods it defines as it needs them; its keyword-only arguments are its settings,
     ``lines:file=mine.txt``. Of several processes, the first alone has one.

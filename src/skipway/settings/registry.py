@@ -63,6 +63,10 @@ class Registry(Mapping[str, T]):
         self._entries.pop(name, None)
         self.add(name, entry)
 
+    def has(self, name: str) -> bool:
+        """Whether it is there by now; nothing is loaded for it."""
+        return name in self._entries
+
     def listed(self) -> Mapping[str, T]:
         """The registry with all that there is: that of installed packages, too."""
         load_installed()
