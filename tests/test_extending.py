@@ -11,13 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import skipway as sw
+from helpers import StopsAt
 from skipway.cli.main import main
 from skipway.runs.definitions import _REGISTRIES
 from skipway.runs.trackers import TRACKERS
 from skipway.settings.registry import Registry
 from skipway.training.optimizers import OPTIMIZERS
+from skipway.training.saving import Stopped
 
 DOCUMENT = (Path(__file__).parents[1] / "docs/extending.md").read_text()
 HEAD = "import torch\nfrom torch import nn\nimport skipway as sw\n\n"
@@ -276,8 +279,6 @@ def test_a_schedule_that_gives_no_rate_is_told(tmp_path):
     ("made", "words"), [(None, "must return a torch.optim.Optimizer; it returned None"), ("merged", "2 groups")]
 )
 def test_an_optimizer_that_is_none_is_told(made, words, tmp_path):
-    import torch
-
     class Odd(sw.Optimizer, name="odd"):
         def make(self, groups, recipe):
             if made is None:
@@ -287,6 +288,29 @@ def test_an_optimizer_that_is_none_is_told(made, words, tmp_path):
     recipe = sw.Recipe(steps=5, optimizer="odd", weight_decay=0.1, decay_on="weights")
     with pytest.raises(ValueError, match=words):
         sw.fit("plain-dense-3", "digits", recipe, out=tmp_path)
+
+
+def test_an_optimizer_goes_on_after_a_stop_to_the_same_bits_with_what_it_keeps_in_its_groups(tmp_path):
+    """As some do that estimate a step's size for all parameters together."""
+
+    class Counts(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                group["count"] = group.get("count", 0) + 1
+                group["lr"] /= group["count"]
+            super().step()
+
+    class Counting(sw.Optimizer, name="counting"):
+        def make(self, groups, recipe):
+            return Counts(groups, lr=0.0, momentum=recipe.momentum)
+
+    recipe = sw.Recipe(steps=6, optimizer="counting", weight_decay=0.1, decay_on="weights")
+    whole = sw.fit("plain-dense-3", "digits", recipe, out=tmp_path / "whole")
+    with pytest.raises(Stopped):
+        sw.fit("plain-dense-3", "digits", recipe, out=tmp_path / "stopped", hooks=[StopsAt(3)])
+    stopped = sw.fit("plain-dense-3", "digits", recipe, out=tmp_path / "stopped")
+    assert stopped.weights.read_bytes() == whole.weights.read_bytes()
+    assert stopped.metrics() == whole.metrics()
 
 
 def test_settings_beside_a_source_are_refused():
