@@ -1,4 +1,4 @@
-"""`skipway.study` and `skipway.fit`: the settings of the command line, one value where several may be given."""
+"""`skipway.study` and `skipway.fit`: the settings of the command line; whatever is given reaches the run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import get_type_hints
 
 import pytest
+import torch
 
 from skipway.cli.study import StudyCommand
 from skipway.cli.train import TrainCommand
@@ -137,3 +138,53 @@ def test_fit_tells_its_curves_to_hooks_and_trackers(tmp_path, monkeypatch):
     fit("plain-dense-3", "digits", learning_rate=0.1, steps=4, track="tensorboard", hooks=[Told()], save_every=0)
     assert told[-1] == (4, 4, 1)
     assert [*(tmp_path / "tracking").rglob("events.out.*")]
+
+
+DEFAULTS = {"precision": "float32", "memory": "store", "accumulate": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "choice", "found"),
+    [
+        ({"precision": "bfloat16"}, "bfloat16", True),
+        ({"memory": "recompute"}, "recompute", True),
+        ({"accumulate": 2}, "accumulate", 2),
+        ({"device": "cpu"}, "device", "cpu"),
+        (DEFAULTS, "bfloat16", False),
+        (DEFAULTS, "recompute", False),
+        (DEFAULTS, "accumulate", 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value),
+)
+def test_how_a_fit_is_computed_is_as_it_was_asked(given, choice, found, tmp_path):
+    info = fit("plain-dense-3", "digits", SHORT, out=tmp_path, **given).info()
+    assert info["choices"][choice] == found
+    assert info["identity"].get("precision") == ("bfloat16" if given.get("precision") == "bfloat16" else None)
+
+
+def test_a_fit_in_bfloat16_computes_in_bfloat16(tmp_path):
+    class Looks(Hook):
+        def on_start(self, net):
+            net.net.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+
+    seen: list[torch.dtype] = []
+    fit("plain-dense-3", "digits", SHORT, precision="bfloat16", hooks=[Looks()], out=tmp_path)
+    assert seen.count(torch.bfloat16) == SHORT.steps
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "found"),
+    [
+        ({"seed": 3}, "seed", 3),
+        ({"width": 9}, "width", 9),
+        ({"gate": "highway:bias=-3"}, "gate", "highway:bias=-3"),
+        ({"learning_rate": 0.07}, "recipe", [0.07]),
+        ({"recipe": "he2015-110"}, "recipe", [0.1]),
+    ],
+)
+def test_what_a_fit_is_given_is_in_its_config(given, field, found, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("skipway.runs.api.run_training", lambda config, out, **_: asked.update(config.to_dict()))
+    fit("highway-dense-3", "digits", **given)
+    value = asked[field]
+    assert (list(value["learning_rates"]) if field == "recipe" else value) == found

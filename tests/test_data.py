@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,10 +19,12 @@ import torch
 from PIL import Image
 
 from image_folders import CLASSES, image_files, png, write_pair, write_split
+from skipway.data.dataset import evenly
 from skipway.data.holdout import hold_out, hold_out_exactly
 from skipway.data.images import cache
 from skipway.data.images.preprocess import Preprocess
 from skipway.data.images.sources import load, read_digits
+from skipway.data.samples import Samples
 
 
 def in_new_process(code: str, *arguments: object, **environment: str) -> str:
@@ -598,3 +601,26 @@ def test_what_older_versions_wrote_is_read():
     mean = torch.linspace(0, 1, 48).view(3, 4, 4)
     pixel = Preprocess.from_dict({"kind": "pixel", "scale": 255.0, "mean": mean.tolist(), "std": [1.0, 1.0, 1.0]})
     torch.testing.assert_close(pixel(images), images / 255 - mean)
+
+
+# -- a part that stands for the whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "most"), [(1000, 7), (1000, 256), (500, 499), (3, 2)])
+def test_a_part_of_a_split_is_spread_over_all_of_it(count, most):
+    """Files are often sorted by class: the first ones would be of one class alone."""
+    part = evenly(Samples(torch.arange(count), torch.arange(count)), most).targets
+    assert len(part) == most
+    assert (int(part[0]), int(part[-1])) == (0, count - 1)
+    gaps = part.diff()
+    assert int(gaps.min()) >= 1, "none comes twice"
+    step = (count - 1) / (most - 1)
+    assert {*gaps.tolist()} <= {math.floor(step), math.ceil(step)}
+    again = evenly(Samples(torch.arange(count), torch.arange(count)), most).targets
+    assert torch.equal(again, part), "the same ones for every net"
+
+
+@pytest.mark.parametrize("most", [10, 11])
+def test_a_split_that_is_small_enough_is_taken_whole(most):
+    split = Samples(torch.arange(10), torch.arange(10))
+    assert evenly(split, most) is split

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,20 @@ def test_a_very_deep_study_stays_small():
     first = [row["layer"] for row in rows if row["line"] == 0]
     assert len(first) == 150 <= POINTS_A_LINE
     assert (first[0], first[-1]) == (0, 4999)
+    gaps = {after - before for before, after in pairwise(first)}
+    assert gaps <= {33, 34}, "4,999 / 149: what is left out lies evenly between"
     assert len(thinned(lines[:1], by="layer")) == POINTS_A_LINE
+
+
+def test_of_a_curve_that_comes_in_any_order_points_of_all_its_length_are_kept():
+    curve = [{"step": step, "loss": float(step)} for step in range(1, 1001)]
+    rows = thinned([curve[::-1]], by="step")
+    assert len(rows) == POINTS_A_LINE
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    halves = [sum(low < row["step"] <= low + 250 for row in rows) for low in range(0, 1000, 250)]
+    assert all(count == pytest.approx(POINTS_A_LINE / 4, abs=1) for count in halves)
+    assert all(row["loss"] == row["step"] for row in rows), "points of the curve itself"
+    assert thinned([curve[:POINTS_A_LINE]], by="step") == curve[:POINTS_A_LINE]
 
 
 def test_ticks_are_round_and_few():

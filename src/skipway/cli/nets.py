@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
 def _list_families(console: Console, command: NetsCommand) -> None:
     from skipway.nets.registry import FAMILIES
 
-    for family in FAMILIES.values():
+    for family in FAMILIES.listed().values():
         _describe(console, family)
         try:
             with console.status("counting"):

@@ -10,17 +10,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-GROUP = "skipway.plugins"
-"""The entry points' group: modules that installed packages want to be loaded."""
 _FLAG = "--plugin"
 
 
 def load_plugins(arguments: Sequence[str]) -> list[str]:
-    """Import the modules that `--plugin NAME` names and those that installed packages register.
+    """Import the modules that `--plugin NAME` names. Those of installed packages come when they are needed.
 
     Returns:
         The arguments without the flag.
@@ -39,8 +36,6 @@ def load_plugins(arguments: Sequence[str]) -> list[str]:
         if not value:
             raise ValueError(f"{_FLAG} needs the name of a module, or its file: {_FLAG} my_gates, {_FLAG} my_gates.py.")
         found.append(value)
-    for installed in entry_points(group=GROUP):
-        installed.load()
     for name in found:
         _imported(name, _FLAG)
     return rest

@@ -47,7 +47,7 @@ class TrainCommand:
     save_every: float = 30.0
     """Seconds between two checkpoints; more where saving would take over a fiftieth of the time."""
     track: str | None = None
-    """Tell the curves to tensorboard, wandb or mlflow, too."""
+    """Tell the curves to tensorboard, wandb, mlflow or a tracker of your own, too."""
     settings: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
 
 

@@ -15,6 +15,7 @@ from skipway.data.dataset import Data, Request
 from skipway.data.images.sources import load as load_images
 from skipway.data.sequences.corpus import keep as keep_strings
 from skipway.data.sequences.corpus import load as load_corpus
+from skipway.data.source import is_source, make_source
 
 
 def load(
@@ -45,6 +46,7 @@ def load(
             - A table: a CSV or parquet file, a folder with train.csv and test.csv, a Hub name; or a DataFrame.
             - A corpus: a text file, a folder with train.txt and test.txt, or a list of strings.
             - ``(x, y)``, inputs and targets in memory, and other forms of them: `skipway.data.arrays.given`.
+            - A source of your own, `waves:count=500`: `skipway.data.source`.
             - A `Data`, which comes back as it is.
         target: of a table, the column to be learned, or several. This and the next four may stand behind a path or a
             name, which is how configs have them: ``table.csv:target=A+B,drop=C``.
@@ -65,6 +67,10 @@ def load(
     """
     if isinstance(source, Data):
         return source
+    if isinstance(source, str) and is_source(source):
+        if target or drop or text or length or unit:
+            raise ValueError(f"{source} is a data source, whose settings stand behind its name: NAME:key=value.")
+        return _of_source(source, task=task, validation=validation, split_seed=split_seed, image_size=image_size)
     if not 0 < validation < 1:
         raise ValueError(
             f"validation={validation}: the share of train to hold out must lie between 0 and 1, such as 0.1."
@@ -79,6 +85,15 @@ def load(
     else:
         data = loader(address, request)
     return replace(data, request=request)
+
+
+def _of_source(spec: str, **settings: Any) -> Data:
+    """What a source gives, split and judged as it is asked for here."""
+    given = make_source(spec).load()
+    if not isinstance(given, Data) or given.request is not None:
+        given = load(name_of(given), **settings)
+    data: Data = replace(given, name=spec, request=Request(data=spec, **settings))
+    return data
 
 
 def name_of(source: Any) -> str:

@@ -125,9 +125,9 @@ def parse_name(name: str) -> NetName | None:
     if not match:
         return None
     word, depth = match["gate"], int(match["depth"])
-    if (gate := gate_of(word)) in GATES:
+    if GATES.has(gate := gate_of(word)):
         return NetName(gate, depth)
-    if word.startswith("pre") and (gate := gate_of(word.removeprefix("pre"))) in GATES:
+    if word.startswith("pre") and GATES.has(gate := gate_of(word.removeprefix("pre"))):
         return NetName(gate, depth, {"order": "pre"})
     return None
 

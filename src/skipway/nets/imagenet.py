@@ -181,7 +181,7 @@ def parse_name(name: str) -> NetName | None:
     match = re.fullmatch(r"(?P<gate>[a-z][a-z0-9-]*?)_?(?P<depth>(?<!\d)\d+)", name)
     gate = gate_of(match["gate"]) if match else ""
     # Other families' names end in a number too; theirs has no gate before it.
-    return NetName(gate, int(match["depth"])) if match and gate in GATES else None
+    return NetName(gate, int(match["depth"])) if match and GATES.has(gate) else None
 
 
 FAMILY = Family(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from skipway.nets import cifar, dense, highway, highway_2025, imagenet
-from skipway.nets.family import Family, NetName, check_counts
+from skipway.nets.family import FAMILIES as FAMILIES
+from skipway.nets.family import Family as Family
+from skipway.nets.family import NetName, check_counts
 from skipway.nets.stack import SkipNet
 from skipway.settings.limits import DEPTH, WIDTH
-from skipway.settings.registry import Registry, Spec, UnknownNameError, check_settings
+from skipway.settings.registry import Spec, UnknownNameError, check_settings
 from skipway.skip.gate import GATES
 from skipway.skip.gate import canonical as canonical_gate
 
-FAMILIES: Registry[Family] = Registry("family")
 for _family in (dense.FAMILY, cifar.FAMILY, highway.MNIST, highway.CIFAR, highway_2025.FAMILY, imagenet.FAMILY):
     FAMILIES.add(_family.name, _family)
 
@@ -102,23 +104,34 @@ def check_depth(spec: str, depth: int) -> None:
     check(depth, **{key: value for key, value in parsed.settings if key in asked})
 
 
+def is_family(name: str) -> bool:
+    """Whether a name is a family's, and not a net's."""
+    return FAMILIES.has(name) or (not _said_by(FAMILIES, name) and name in FAMILIES)
+
+
 def parse_name(name: str) -> tuple[Family, NetName]:
     """Find a net's family and what its name says.
 
     Raises:
         ValueError: if no family has such a name, or if there is no such gate.
     """
-    found = [(family, said) for family in FAMILIES.values() if (said := family.naming.parse(name))]
+    found = _said_by(FAMILIES, name)
+    if not any(GATES.has(said.gate) for _, said in found):  # an installed package's family, or gate
+        found = _said_by(FAMILIES.listed(), name)
     for sentence in [s for _, said in found for s in DEPTH.problems("depth", said.depth)]:
         raise ValueError(f"net {name!r}: {sentence}")
     for family, said in found:
-        if said.gate in GATES:
+        if GATES.has(said.gate):
             _check_dash(name, family, said)
             return family, said
     for _, said in found:
         raise UnknownNameError("gate", said.gate, GATES)
     examples = [example for family in FAMILIES.values() for example in family.examples]
     raise UnknownNameError("net", name, examples)
+
+
+def _said_by(families: Mapping[str, Family], name: str) -> list[tuple[Family, NetName]]:
+    return [(family, said) for family in families.values() if (said := family.naming.parse(name))]
 
 
 def _check_dash(name: str, family: Family, said: NetName) -> None:

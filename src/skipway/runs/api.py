@@ -76,7 +76,7 @@ def fit(
         precision: "float32" or "bfloat16".
         accumulate: parts of a batch that pass one after another.
         save_every: seconds between two checkpoints; None is half a minute.
-        track: tell the curves to "tensorboard", "wandb" or "mlflow", too.
+        track: a tracker that is told the curves, too: "tensorboard", "wandb", "mlflow", or one of your own.
         hooks: are told how the training goes on.
         settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skipway.nets.factory import factory, is_function_name
-from skipway.nets.registry import FAMILIES, parse_name
+from skipway.nets.registry import is_family, parse_name
 from skipway.runs.config import RunConfig
 from skipway.settings.registry import Spec
 from skipway.training.recipe import RECIPES
@@ -15,7 +15,7 @@ def default_config(net: str) -> RunConfig:
     Raises:
         ValueError: if there is no such net.
     """
-    if is_function_name(net) or Spec.parse(net).name in FAMILIES:
+    if is_function_name(net) or is_family(Spec.parse(net).name):
         return RunConfig(net=net, recipe=RECIPES[factory(net).recipe])
     family, _ = parse_name(Spec.parse(net).name)
     return RunConfig(net=net, recipe=RECIPES[family.recipe])

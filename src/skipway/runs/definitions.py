@@ -1,4 +1,4 @@
-"""What a training names that may be a user's own: its family of nets, gate, shortcut, task and augmentations.
+"""What a training names that may be a user's own: its nets, gate, task, data, augmentations, optimizer and the like.
 
 And what those name in turn: a rule that the code of another asks for (``make_gate("mine", ...)``), or that stands in a
 setting (``outer:inner=mine``).
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from skipway.data.images.augment import AUGMENTATIONS
+from skipway.data.source import SOURCES
 from skipway.nets.factory import FUNCTIONS, OWN, NetFactory
 from skipway.nets.family import Family
 from skipway.nets.registry import FAMILIES
@@ -21,8 +22,13 @@ from skipway.skip.gate import GATES
 from skipway.skip.shortcuts import SHORTCUTS
 from skipway.tasks.own import LOSSES
 from skipway.tasks.task import TASKS
+from skipway.training.optimizers import OPTIMIZERS
+from skipway.training.schedules import SCHEDULES
 
-_REGISTRIES: dict[str, Registry[Any]] = {r.kind: r for r in (FAMILIES, GATES, SHORTCUTS, AUGMENTATIONS, TASKS)}
+_REGISTRIES: dict[str, Registry[Any]] = {
+    registry.kind: registry
+    for registry in (FAMILIES, GATES, SHORTCUTS, AUGMENTATIONS, TASKS, OPTIMIZERS, SCHEDULES, SOURCES)
+}
 _FUNCTIONS: dict[str, dict[str, Any]] = {"net": FUNCTIONS, "loss": LOSSES}
 _PLACES: dict[str, Mapping[str, Any]] = {**_REGISTRIES, **_FUNCTIONS}
 
@@ -30,7 +36,7 @@ _PLACES: dict[str, Mapping[str, Any]] = {**_REGISTRIES, **_FUNCTIONS}
 class Definition(NamedTuple):
     """An entry of a registry, as it travels to a worker process."""
 
-    kind: str  # of its registry: "family", "gate", "shortcut", "augmentation", "task"; or "net": a function
+    kind: str  # of its registry, such as "gate"; or "net", "loss": a function
     name: str
     entry: Any
 
@@ -47,7 +53,13 @@ class Definition(NamedTuple):
         return is_ours(self.entry.make if isinstance(self.entry, Family) else self.entry)
 
 
-def definitions(nets: NetFactory, gate: str, augment: Iterable[str], task: str | None = None) -> list[Definition]:
+def definitions(
+    nets: NetFactory,
+    gate: str,
+    augment: Iterable[str],
+    task: str | None = None,
+    others: Iterable[tuple[str, str]] = (),
+) -> list[Definition]:
     """All that a training names, and what a user's own among them name in turn.
 
     Args:
@@ -55,11 +67,12 @@ def definitions(nets: NetFactory, gate: str, augment: Iterable[str], task: str |
         gate: a specification; of nets that take none, `OWN`.
         augment: specifications.
         task: a specification; None is the data's usual one.
+        others: pairs of a registry's kind and a specification.
 
     Raises:
         UnreadableError: if a user's code reaches what cannot be read.
     """
-    named = [*nets.named(), *(("augmentation", spec) for spec in augment)]
+    named = [*nets.named(), *(("augmentation", spec) for spec in augment), *others]
     if gate != OWN:
         named.append(("gate", gate))
     if task is not None:

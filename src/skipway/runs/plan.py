@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -11,9 +12,10 @@ from skipway.batch.specification import Specification
 from skipway.data.dataset import AUTO, Data
 from skipway.data.images.augment import canonical as canonical_augmentation
 from skipway.data.load import load
+from skipway.data.source import is_source
 from skipway.nets.factory import OWN, FamilyFactory, NetFactory, factory, is_function_name
 from skipway.nets.foreign import load_weights
-from skipway.nets.registry import FAMILIES, parse_name
+from skipway.nets.registry import is_family, parse_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
 from skipway.runs.config import RunConfig
@@ -21,11 +23,14 @@ from skipway.runs.definitions import Definition, definitions, versions
 from skipway.runs.identity import identity
 from skipway.runs.trial import check_net
 from skipway.settings.registry import Spec
+from skipway.settings.registry import checked as checked_spec
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.tasks.make import canonical as canonical_task
 from skipway.tasks.make import make_task
 from skipway.tasks.task import Task
+from skipway.training.optimizers import OPTIMIZERS
 from skipway.training.recipe import Recipe
+from skipway.training.schedules import SCHEDULES
 
 C = TypeVar("C", bound=Any)  # a run's config or a study's: whatever has data, a task and a recipe
 
@@ -105,6 +110,12 @@ def checked_task_and_recipe(task: str | None, recipe: Recipe, problems: list[str
         task = None if task is None else canonical_task(task)
     except ValueError as error:
         problems.append(str(error))
+    with suppress(ValueError):  # the recipe's own problems tell
+        recipe = replace(
+            recipe,
+            optimizer=str(checked_spec(recipe.optimizer, OPTIMIZERS)),
+            schedule=str(checked_spec(recipe.schedule, SCHEDULES)),
+        )
     return {"task": task, "recipe": recipe}
 
 
@@ -115,7 +126,7 @@ def _net_of(net: str, gate: str | None, depth: int | None) -> tuple[NetFactory, 
         ValueError: if something is missing, unknown, or said twice and differently.
     """
     spec = None if is_function_name(net) else Spec.parse(net)
-    if spec is not None and spec.name not in FAMILIES:
+    if spec is not None and not is_family(spec.name):
         family, said = parse_name(spec.name)
         given = {
             **({} if gate is None else {"gate": Spec.parse(gate).name}),
@@ -212,4 +223,8 @@ def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> 
 
 def definitions_of(nets: NetFactory, config: Any, gate: str) -> list[Definition]:
     """All that the trainings of a config, a run's or a study's, name: what may be a user's own."""
-    return definitions(nets, gate, config.recipe.augment, config.task)
+    recipe = config.recipe
+    others = [("optimizer", recipe.optimizer), ("schedule", recipe.schedule)]
+    if is_source(config.data):
+        others.append(("data source", config.data))
+    return definitions(nets, gate, recipe.augment, config.task, others)

@@ -1,36 +1,74 @@
-"""Curves told to TensorBoard, Weights & Biases or MLflow, by Accelerate's trackers."""
+"""Trackers: a training's curves, told to somebody else while it goes on; ours go by Accelerate's.
+
+One class a tracker. A subclass that names itself is registered, and `--track` takes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any, ClassVar
 
 from skipway.runs.config import RunConfig
-from skipway.settings.registry import UnknownNameError
+from skipway.settings.registry import Registry, Spec, check_settings
 from skipway.training.loop import Hook, Row
 from skipway.training.replicas import Replicas
 
-TRACKERS = ("tensorboard", "wandb", "mlflow")
+TRACKERS: Registry[type[Tracker]] = Registry("tracker")
 
 
-def tracker(name: str, config: RunConfig) -> Hook:
-    """A hook that tells a training's rows to a tracker; TensorBoard's files go to ``tracking/``.
+class Tracker(Hook):
+    """What a training's curves are told to.
+
+    A subclass that names itself is registered::
+
+        class Lines(sw.Tracker, name="lines"):
+            def __init__(self, config, *, file: str = "lines.txt"):
+                self.file = Path(file)
+
+            def on_interval(self, step, steps, rows):
+                with self.file.open("a") as file:
+                    print(step, rows[0]["train_loss"], file=file)
+
+    It is a `Hook`, whose methods it defines as it needs them; its keyword-only arguments are its settings,
+    ``lines:file=mine.txt``. Of several processes, the first alone has one.
+
+    Args:
+        config: what is trained.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            cls.name = name
+            TRACKERS.add(name, cls)
+
+    def __init__(self, config: RunConfig) -> None:
+        """Nothing is kept of the config."""
+
+
+def tracker(spec: str, config: RunConfig) -> Tracker:
+    """The tracker that a specification names, for a training.
 
     Raises:
-        ValueError: if there is no such tracker, or if it is not installed.
+        ValueError: if there is no such tracker or setting, or if it is not installed.
     """
-    if name not in TRACKERS:
-        raise UnknownNameError("tracker", name, TRACKERS)
-    if find_spec(name) is None:
-        raise ValueError(f"--track {name} needs the package {name}: pip install 'skipway[{name}]'.")
-    return _Tracker(name, config)
+    parsed = Spec.parse(spec)
+    made = TRACKERS[parsed.name]
+    return made(config, **dict(check_settings(parsed, made, "tracker").settings))
 
 
-class _Tracker(Hook):
-    def __init__(self, name: str, config: RunConfig) -> None:
+class _Accelerates(Tracker):
+    """One of Accelerate's; TensorBoard's files go to ``tracking/``."""
+
+    def __init__(self, config: RunConfig) -> None:
+        if find_spec(self.name) is None:
+            raise ValueError(f"--track {self.name} needs the package {self.name}: pip install 'skipway[{self.name}]'.")
         from accelerate import Accelerator
 
-        self._accelerator = Accelerator(log_with=name, project_dir="tracking")
+        self._accelerator = Accelerator(log_with=self.name, project_dir="tracking")
         about = {**config.to_dict(), **config.to_dict()["recipe"]}
         plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in about.items()}
         self._accelerator.init_trackers("skipway", plain)
@@ -40,3 +78,15 @@ class _Tracker(Hook):
 
     def on_end(self, net: Replicas, step: int) -> None:
         self._accelerator.end_training()
+
+
+class _TensorBoard(_Accelerates, name="tensorboard"):
+    """TensorBoard."""
+
+
+class _WandB(_Accelerates, name="wandb"):
+    """Weights & Biases."""
+
+
+class _MLflow(_Accelerates, name="mlflow"):
+    """MLflow."""

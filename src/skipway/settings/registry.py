@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from skipway.settings.plugins import load_installed
+
 Value = bool | int | float | str
 T = TypeVar("T")
+_SIGNS = frozenset(":=, ")  # that specifications use
 
 
 class UnknownNameError(ValueError):
@@ -28,7 +31,11 @@ class UnknownNameError(ValueError):
 
 
 class Registry(Mapping[str, T]):
-    """A mapping from names to entries of one kind, in the order in which they were added."""
+    """A mapping from names to entries of one kind, in the order in which they were added.
+
+    Where a name is asked for that is not there, what installed packages register is loaded first (`plugins`); whoever
+    lists names calls `listed`.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -40,7 +47,7 @@ class Registry(Mapping[str, T]):
         Raises:
             ValueError: if the name holds a sign that specifications use, or is another entry's.
         """
-        if not name or set(name) & set(":=, "):
+        if not name or set(name) & _SIGNS:
             raise ValueError(f"{self.kind} name {name!r} must be non-empty and hold none of ':', '=', ',' or a space.")
         old = self._entries.get(name)
         if old is not None and not _same_definition(old, entry):
@@ -56,13 +63,23 @@ class Registry(Mapping[str, T]):
         self._entries.pop(name, None)
         self.add(name, entry)
 
+    def has(self, name: str) -> bool:
+        """Whether it is there by now; nothing is loaded for it."""
+        return name in self._entries
+
+    def listed(self) -> Mapping[str, T]:
+        """The registry with all that there is: that of installed packages, too."""
+        load_installed()
+        return self
+
     def __getitem__(self, name: str) -> T:
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(self.kind, name, self._entries) from None
+        if name not in self:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._entries and isinstance(name, str) and not set(name) & _SIGNS:
+            load_installed()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
@@ -132,6 +149,16 @@ def check_settings(spec: Spec, maker: Callable[..., Any], kind: str) -> Spec:
         if value != defaults[key]:
             kept.append((key, value))
     return Spec(spec.name, tuple(kept))
+
+
+def checked(text: str, registry: Registry[Any]) -> Spec:
+    """A specification of an entry of a registry, in canonical form.
+
+    Raises:
+        ValueError: if there is no such entry or setting.
+    """
+    spec = Spec.parse(text)
+    return check_settings(spec, registry[spec.name], registry.kind)
 
 
 def _like_default(value: Value, default: Value, where: str) -> Value:

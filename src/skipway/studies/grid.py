@@ -30,6 +30,7 @@ from skipway.skip.gate import canonical as canonical_gate
 from skipway.skip.placement import Placement
 from skipway.studies.config import StudyConfig
 from skipway.tasks.task import Task
+from skipway.training.optim import moves_stacks
 from skipway.training.replicas import stack_size, why_not_stackable
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -196,7 +197,9 @@ def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Ite
         net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
         _check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
         way = Way(stack_size(_block_output_bytes(net, config.recipe.batch_size), device))
-        if why_not_stackable(net):
+        if not moves_stacks(config.recipe):
+            way = Way()
+        elif why_not_stackable(net):
             way = Way() if ways is None else ways(plan, group, net, way.replicas)
         parameters = sum(p.numel() for p in net.parameters())
         for part in _parts(group, way.replicas):

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from skipway.data.dataset import Data
 from skipway.data.load import load
+from skipway.data.source import is_source, make_source
 from skipway.nets.weights import weights_bytes
 from skipway.rundir.layout import Json
 from skipway.rundir.locks import locked
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
+from skipway.runs.code.reading import Reading
 from skipway.runs.computed import computed
 from skipway.runs.failure import told
 from skipway.runs.fit import Resources, describe, status, train_nets
@@ -87,7 +89,10 @@ def commit(study: Study, name: str, contents: Sequence[RunContent]) -> None:
 
 def study_data(config: StudyConfig) -> Data:
     """The study's data; a process loads them once."""
-    return _load(config.data, config.task, config.validation, config.split_seed, config.image_size)
+    return _load(
+        *(config.data, config.task, config.validation, config.split_seed, config.image_size),
+        Reading(make_source(config.data)).digest if is_source(config.data) else None,
+    )
 
 
 def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
@@ -157,5 +162,8 @@ class _Progress(Hook):
 
 
 @lru_cache(maxsize=1)
-def _load(source: str, task: str | None, validation: float, split_seed: int, image_size: int | None) -> Data:
+def _load(
+    source: str, task: str | None, validation: float, split_seed: int, image_size: int | None, code: str | None
+) -> Data:
+    """Of a source of the user's own, its code counts: it may have been edited since."""
     return load(source, task=task, validation=validation, split_seed=split_seed, image_size=image_size)

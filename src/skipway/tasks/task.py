@@ -51,7 +51,7 @@ class Guess(NamedTuple):
 
 
 class Task(ABC):
-    """How a net's outputs are judged.
+    """How a net's outputs are judged. Subclasses say `class Mine(Task, name="mine")` and define `losses`.
 
     Attributes:
         name: in a specification.

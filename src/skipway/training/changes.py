@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from skipway.training.recipe import RECIPES, Decayed, Optimizer, Recipe, Schedule
+from skipway.training.recipe import RECIPES, Decayed, Recipe
 
 
 class RecipeSettings(TypedDict, total=False):
     """The fields of `Recipe`, but for its learning rates."""
 
-    optimizer: Optimizer
+    optimizer: str
     momentum: float
     nesterov: bool
     beta2: float
@@ -22,7 +22,7 @@ class RecipeSettings(TypedDict, total=False):
     batch_size: int
     steps: int | None
     epochs: float | None
-    schedule: Schedule
+    schedule: str
     milestones: float | Iterable[float]
     decay: float
     warmup_steps: int

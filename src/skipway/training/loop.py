@@ -32,7 +32,10 @@ _STEPS_BETWEEN_LOOKS = 50  # at whether any replica still learns: to look makes 
 
 
 class Hook:
-    """What may be done beside the training; every method does nothing unless a subclass says otherwise."""
+    """What may be done beside the training; every method does nothing unless a subclass says otherwise.
+
+    `skipway.fit` takes some as `hooks`. They are no part of a run's name: they look, and change no number.
+    """
 
     def on_start(self, net: Replicas) -> None:
         """Before the first step; not where a training goes on that was saved."""

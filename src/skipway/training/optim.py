@@ -12,12 +12,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from skipway.settings.registry import checked
 from skipway.training.groups import ParameterGroup, parameter_groups
+from skipway.training.optimizers import OPTIMIZERS
 from skipway.training.recipe import Recipe
 from skipway.training.replicas import Joined, Replicas
 
 # Columns updated at a time: what they touch stays in a core's cache from one operation to the next.
 _CHUNK_BYTES = 2**18
+_KEPT = (bool, int, float, str, Tensor)  # what a checkpoint holds
 
 
 class Update(Protocol):
@@ -41,7 +44,12 @@ def make_update(net: Replicas, recipe: Recipe) -> Update:
     """The recipe's optimizer and clipping for a stack, or for a single net of any kind."""
     if not isinstance(net, Joined):
         return SingleUpdate(net, recipe)
-    return StackSGD(net, recipe) if recipe.optimizer == "sgd" else StackAdamW(net, recipe)
+    return _STACKED[recipe.optimizer](net, recipe)
+
+
+def moves_stacks(recipe: Recipe) -> bool:
+    """Whether there is a rule for stacks of the recipe's optimizer; where there is none, nets are trained singly."""
+    return recipe.optimizer in _STACKED
 
 
 class SingleUpdate:
@@ -55,11 +63,7 @@ class SingleUpdate:
             groups.setdefault(of[name], []).append(parameter)
         self._rates = [treatment.rate for treatment in groups]
         parts = [{"params": own, "weight_decay": treatment.decay} for treatment, own in groups.items()]
-        self.optimizer: torch.optim.Optimizer
-        if recipe.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(parts, lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov)
-        else:
-            self.optimizer = torch.optim.AdamW(parts, lr=0.0, betas=(recipe.momentum, recipe.beta2))
+        self.optimizer = _made(parts, recipe)
 
     def step(self, rates: Tensor) -> None:
         if self._clip is not None:
@@ -70,9 +74,15 @@ class SingleUpdate:
         self.optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parameters": [dict(self.optimizer.state.get(p, {})) for p in self._parameters]}
+        return {
+            "parameters": [dict(self.optimizer.state.get(p, {})) for p in self._parameters],
+            # Some keep a count or an estimate with the group.
+            "groups": [{k: v for k, v in g.items() if isinstance(v, _KEPT)} for g in self.optimizer.param_groups],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for group, saved in zip(self.optimizer.param_groups, state.get("groups", ()), strict=False):
+            group.update(saved)
         for parameter, saved in zip(self._parameters, state["parameters"], strict=True):
             self.optimizer.state[parameter] = {key: _placed(value, parameter) for key, value in saved.items()}
 
@@ -175,6 +185,27 @@ class StackAdamW(StackUpdate):
         if self._recipe.weight_decay:
             weights.mul_(1 - rates * decay)
         weights.addcmul_(mean / root, rates, value=-1 / (1 - beta1**self.steps))
+
+
+_STACKED: dict[str, type[StackUpdate]] = {"sgd": StackSGD, "adamw": StackAdamW}
+
+
+def _made(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer for a single net.
+
+    Raises:
+        ValueError: if it makes none of torch's, or others than these groups.
+    """
+    spec = checked(recipe.optimizer, OPTIMIZERS)
+    made: Any = OPTIMIZERS[spec.name](**dict(spec.settings)).make(groups, recipe)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ValueError(f"optimizer {spec}: make must return a torch.optim.Optimizer; it returned {made!r}.")
+    if len(made.param_groups) != len(groups):
+        raise ValueError(
+            f"optimizer {spec}: it was given {len(groups)} groups of parameters, and has {len(made.param_groups)}: "
+            "they must stay as many, in their order, for each has its own learning rate."
+        )
+    return made
 
 
 def _part(values: float | Tensor, columns: slice) -> float | Tensor:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from skipway.settings.limits import EPOCHS, STEPS, WARMUP_STEPS
-from skipway.settings.registry import Registry
+from skipway.settings.registry import Registry, checked
+from skipway.training.optimizers import OPTIMIZERS
+from skipway.training.schedules import SCHEDULES, Moment
 
-Optimizer = Literal["sgd", "adamw"]
-Schedule = Literal["constant", "step", "exponential", "cosine"]
 Decayed = Literal["all", "weights"]
 
 
@@ -21,8 +21,8 @@ class Recipe:
     version: ClassVar[int] = 1
     """Part of a run's identity: one more when a default changes, or what a training does with its recipe."""
 
-    optimizer: Optimizer = "sgd"
-    """Stochastic gradient descent with momentum, or AdamW."""
+    optimizer: str = "sgd"
+    """sgd (stochastic gradient descent with momentum), adamw, or one of your own, with settings if need be."""
     learning_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     """At the schedule's height: those that a study tries for every gate and depth. The dense nets' reach from below the
     best of plain-100, 0.03, to above the best of highway-100, 3 (LOG.md, "How far the learning rates reach")."""
@@ -44,8 +44,9 @@ class Recipe:
     """Optimizer steps; or give epochs."""
     epochs: float | None = None
     """Passes over the training split; counts where given, instead of steps."""
-    schedule: Schedule = "cosine"
-    """How the learning rate falls after the warm-up; cosine ends at 0."""
+    schedule: str = "cosine"
+    """How the learning rate falls after the warm-up: constant, step, exponential, cosine (ends at 0), or one of your
+    own, with settings if need be."""
     milestones: tuple[float, ...] = (0.5, 0.75)
     """Where a step schedule multiplies by `decay`, in fractions of the training."""
     decay: float = 0.1
@@ -66,8 +67,8 @@ class Recipe:
     def problems(self) -> list[str]:
         """Everything that is out of range, a sentence each; empty for a recipe that can be run."""
         rules = [
-            _one_of("optimizer", self.optimizer, get_args(Optimizer)),
-            _one_of("schedule", self.schedule, get_args(Schedule)),
+            _named(self.optimizer, OPTIMIZERS),
+            _named(self.schedule, SCHEDULES),
             (
                 bool(self.learning_rates) and all(0 < rate < math.inf for rate in self.learning_rates),
                 f"learning_rates must be one or more numbers above 0; they are {self.learning_rates}.",
@@ -79,7 +80,10 @@ class Recipe:
             (0 <= self.momentum < 1, f"momentum must be from 0 to below 1; it is {self.momentum}."),
             (0 <= self.beta2 < 1, f"beta2 must be from 0 to below 1; it is {self.beta2}."),
             (not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0."),
-            (not self.nesterov or self.optimizer == "sgd", "nesterov is a form of sgd; the optimizer is adamw."),
+            (
+                not self.nesterov or self.optimizer == "sgd",
+                f"nesterov is a form of sgd; the optimizer is {self.optimizer}.",
+            ),
             (0 <= self.weight_decay < math.inf, f"weight_decay must be a number from 0; it is {self.weight_decay}."),
             _one_of("decay_on", self.decay_on, get_args(Decayed)),
             (0 < self.bias_rate < math.inf, f"bias_rate must be a number above 0; it is {self.bias_rate}."),
@@ -130,13 +134,7 @@ class Recipe:
         if step < self.warmup_steps:
             return (step + 1) / (self.warmup_steps + 1) if self.warmup_hold is None else self.warmup_hold
         done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)
-        if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        if self.schedule == "step":
-            return float(self.decay ** sum(step / steps >= milestone for milestone in self.milestones))
-        if self.schedule == "exponential":
-            return float(self.decay**done)
-        return 1.0
+        return _factor(self.schedule, Moment(done, step, steps, self))
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide a run's numbers beside its learning rate, where they are not at their defaults.
@@ -144,15 +142,49 @@ class Recipe:
         Those that have no part in it are left out, too: AdamW's beta2 where SGD trains.
         """
         unused = {"learning_rates", "steps" if self.epochs is not None else "epochs"}
-        unused |= {"nesterov"} if self.optimizer == "adamw" else {"beta2"}
-        if self.schedule != "step":
-            unused.add("milestones")
-        if self.schedule not in ("step", "exponential"):
-            unused.add("decay")
+        unused.update(_UNUSED.get(self.optimizer, ()), _UNUSED.get(self.schedule, ()))
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in unused}
         default = {f.name: f.default for f in fields(self)}
         versioned = {} if self.version == 1 else {"version": self.version}
         return {**versioned, **{name: value for name, value in own.items() if value != default[name]}}
+
+
+# What has no part in the numbers of ours; what one of a user's own may ask for has.
+_UNUSED = {
+    "sgd": ("beta2",),
+    "adamw": ("nesterov",),
+    "step": (),
+    "exponential": ("milestones",),
+    "constant": ("milestones", "decay"),
+    "cosine": ("milestones", "decay"),
+}
+
+
+def _factor(schedule: str, at: Moment) -> float:
+    """A schedule's factor at a moment.
+
+    Raises:
+        ValueError: if it is no number from 0.
+    """
+    # In every step: one of ours is not parsed.
+    spec = None if schedule in _UNUSED else checked(schedule, SCHEDULES)
+    made = SCHEDULES[schedule]() if spec is None else SCHEDULES[spec.name](**dict(spec.settings))
+    factor = made.factor(at)
+    if not 0 <= factor < math.inf:
+        raise ValueError(
+            f"schedule {schedule}: at step {at.step} of {at.steps} the learning rate's factor is {factor}; it must be "
+            "a number from 0."
+        )
+    return factor
+
+
+def _named(spec: str, registry: Registry[Any]) -> tuple[bool, str]:
+    """Whether a specification names an entry, and what is wrong with it."""
+    try:
+        checked(spec, registry)
+    except ValueError as error:
+        return False, f"{registry.kind} {spec!r} is not valid: {error}"
+    return True, ""
 
 
 def _one_of(name: str, value: str, valid: tuple[str, ...]) -> tuple[bool, str]:
