@@ -82,6 +82,7 @@ def test_a_part_in_a_file_is_studied_by_its_command(title, tmp_path, monkeypatch
         assert info["status"] == "done"
         if title != "A gate" or info["cell"]["gate"] != "plain":
             assert re.fullmatch("[0-9a-f]{16}", info["identity"]["versions"][VERSIONS[title]])
+        assert sw.load_net(run.path).net.training, "what made it is known here"
 
 
 def test_settings_of_a_part_reach_it_and_are_part_of_a_runs_name(tmp_path, monkeypatch):
@@ -264,6 +265,19 @@ def test_a_family_is_told_what_it_lacks():
 
         class Odd(sw.Family, name="Odd one"):
             make = staticmethod(lambda **settings: None)
+
+
+def test_a_family_that_makes_no_net_or_takes_no_width_is_told(capsys):
+    class Nothing(sw.Family, name="nothing"):
+        @staticmethod
+        def make(*, gate, depth, in_features, num_classes):
+            return None
+
+    command = ["train", "--net", "residual-nothing-3", "--steps", "1"]
+    assert main(command) == 2
+    assert "family 'nothing': make must return a skipway.SkipNet; it returned None" in capsys.readouterr().err
+    assert main([*command, "--width", "5"]) == 2
+    assert "the family 'nothing' take no width, and 5 was asked for" in capsys.readouterr().err
 
 
 def test_a_schedule_that_gives_no_rate_is_told(tmp_path):

@@ -43,7 +43,9 @@ def build(name: str, *, gate: str | None = None, **settings: Any) -> SkipNet:
     check_counts(**{key: settings[key] for key in _COUNTS if key in settings})
     for sentence in WIDTH.problems("width", settings.get("width")):
         raise ValueError(f"net {name!r}: {sentence}")
-    net = family.make(gate=gate, depth=found.depth, **settings)
+    net: Any = family.make(gate=gate, depth=found.depth, **settings)
+    if not isinstance(net, SkipNet):
+        raise ValueError(f"family {family.name!r}: make must return a skipway.SkipNet; it returned {net!r}.")
     net.architecture = {"name": name, "gate": gate, **settings}
     return net
 
@@ -60,6 +62,8 @@ def build_family(
     family = FAMILIES[parsed.name]
     settings: dict[str, Any] = {**family.data_settings(shape, classes), **dict(parsed.settings)}
     if width is not None:
+        if "width" not in inspect.signature(family.make).parameters:
+            raise ValueError(f"nets of the family {family.name!r} take no width, and {width} was asked for.")
         settings["width"] = width
     return build(family.net_name(gate, depth, **settings), gate=gate, **settings)
 

@@ -33,7 +33,8 @@ WAYS = (
     f"'{DIGITS}' (ships with scikit-learn, works offline); a folder of parquet or image files (works offline); "
     f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}; "
     "where a data set has several columns of class labels, ':label=COLUMN' behind it chooses one; "
-    "a table, 'FILE.csv:target=COLUMN'; a text, 'FILE.txt:length=64'"
+    "a table, 'FILE.csv:target=COLUMN'; a text, 'FILE.txt:length=64'; a data source of your own, where --plugin "
+    "names its module"
 )
 _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
 
