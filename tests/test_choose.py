@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -63,6 +64,16 @@ def test_of_equal_validation_errors_the_lower_loss_decides(tmp_path):
     ends = {cell(0.01): ended(0.1, 0.05, 0.16), cell(0.1): ended(0.2, 0.05, 0.14)}
     (chosen,) = choose(*study_of(tmp_path, ends), CLASSES.metric)
     assert chosen["learning_rate"] == {"training": 0.01, "validation": 0.1}
+
+
+def test_as_many_wrong_images_are_equal_whichever_seeds_had_them(tmp_path):
+    """Ten of 540 wrong in two ways: their means differ in the last bit of a float."""
+    ends = {cell(0.1, seed): ended(0.1, wrong / 180, 0.15) for seed, wrong in enumerate((5, 2, 3))}
+    ends |= {cell(1.0, seed): ended(0.2, wrong / 180, 0.13) for seed, wrong in enumerate((4, 4, 2))}
+    means = [fmean(end["validation_error"] for each, end in ends.items() if each.learning_rate == r) for r in (0.1, 1)]
+    assert means[0] != means[1]
+    (chosen,) = choose(*study_of(tmp_path, ends), CLASSES.metric)
+    assert chosen["learning_rate"] == {"training": 0.1, "validation": 1.0}
 
 
 def test_of_equals_the_lower_learning_rate_wins(tmp_path):

@@ -32,7 +32,7 @@ def test_a_hundred_times_the_cost_of_guessing_is_divergence(loss, classes, diver
 
 
 def test_the_reason_holds_the_loss_and_the_cost_of_guessing():
-    assert divergence(4900.25, math.log(10)) == "was 4,900.2, more than 100 times that of guessing, 2.30"
+    assert divergence(4900.25, math.log(10)) == "was 4,900, more than 100 times that of guessing, 2.30"
     assert divergence(1e33, math.log(10)) == "was 1e+33, more than 100 times that of guessing, 2.30"
 
 
@@ -64,3 +64,7 @@ def test_a_finite_loss_far_beyond_that_of_guessing_is_no_success(tmp_path):
     assert info["reason"].startswith("the training loss of the final weights was ")
     assert info["reason"].endswith(" more than 100 times that of guessing, 2.30")
     assert math.isfinite(info["metrics"]["train_loss"])
+
+
+def test_a_loss_far_beyond_reading_is_told_by_its_size():
+    assert divergence(5.6963e29, 2.3) == "was 6e+29, more than 100 times that of guessing, 2.30"

@@ -155,7 +155,7 @@ def test_the_verdict_of_a_regression(summaries):
         "Depth makes plain nets harder to train: their training RMSE is 3.019 ± 0.003 mg/dl at "
     )
     assert "Depth does not raise the training RMSE of residual nets: at depth 50 it is 3.0" in answers[1]
-    assert " mg/dl above a shallower one's." in answers[1]
+    assert "The seeds rule out a rise by more than 0.26 mg/dl." in answers[1]
     assert "residual is better than plain" in next(
         text for text in answers if text.startswith("At depth 50 the test RMSE")
     )
@@ -187,7 +187,7 @@ def test_accuracies_give_the_verdict_of_their_errors(summaries):
     told = verdict(summaries["accuracy"]).answers
     assert told[1] == (
         "Depth does not lower the training accuracy of residual nets: at depth 50 it is 100.0 ± 0.0 % with residual, "
-        "and a deeper net's is at most 0.2 points below a shallower one's."
+        "each at the learning rate that trains it best. The seeds rule out a fall by more than 0.2 points."
     )
     assert len(told) == len(verdict(summaries["classification"]).answers)
     assert "Depth does not raise the training error" in verdict(summaries["classification"]).answers[1]
@@ -342,7 +342,7 @@ def test_the_rules_say_what_a_guess_is_held_to(metric, guess, rule):
 def test_what_accuracies_may_have_gained_is_no_more_than_was_missing():
     nets = [group("plain", d, v, s) for d, v, s in ((5, 0.97, 0.01), (50, 0.98, 0.015))]
     text = verdict(judged(ACCURACY, *nets)).answers[-1]
-    assert text.endswith("no gain from more depth is shown; one of up to 3.0 points is possible.")
+    assert text.endswith("no gain from more depth is shown, and one of up to 3.0 points is possible.")
 
 
 @pytest.mark.parametrize(

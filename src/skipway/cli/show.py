@@ -31,8 +31,11 @@ def show(folder: Path) -> int:
     # A report in a file or a pipe is not cut to 80 columns.
     console = Console(width=None if Console().is_terminal else 140, soft_wrap=False)
     console.print(table(summary))
-    for sentence in verdict(summary).answers:
+    told = verdict(summary)
+    for sentence in told.answers:
         console.print(f"• {sentence}")
+    if told.inside:
+        console.print(f"{counted(len(told.inside), 'sentence')} on gradients and gates: see the report.")
     for reason in sorted(set(info["failures"].values())):
         count = sum(other == reason for other in info["failures"].values())
         console.print(Text.assemble((f"{counted(count, 'training')} failed:", "bold red"), f" {reason}"))

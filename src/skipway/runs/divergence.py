@@ -19,5 +19,9 @@ def divergence(loss: float, guessing: float | None) -> str | None:
     if not math.isfinite(loss):
         return "was not finite"
     if guessing is not None and loss > _TIMES_GUESSING * guessing:
-        return f"was {loss:,.5g}, more than {_TIMES_GUESSING:g} times that of guessing, {guessing:.2f}"
+        return f"was {_told(loss)}, more than {_TIMES_GUESSING:g} times that of guessing, {guessing:.2f}"
     return None
+
+
+def _told(loss: float) -> str:
+    return f"{loss:,.0f}" if loss < 1e6 else f"{loss:.1g}"

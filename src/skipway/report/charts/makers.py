@@ -89,6 +89,7 @@ def training_rates(summary: Summary) -> Chart | None:
         "How much does the learning rate matter to training?",
         "Every net was trained at each of these learning rates; the large point is the rate that trains best, with the "
         "lowest mean training loss and no seed diverged.",
+        "the lowest loss",
     )
 
 
@@ -103,10 +104,11 @@ def validation_rates(summary: Summary) -> Chart | None:
         "validation",
         "How much does it matter to what has not been seen?",
         f"The same on the validation data; the large point is the rate that generalises best, with the {chosen}.",
+        f"the {metric.best} validation {metric.word}",
     )
 
 
-def _rates(summary: Summary, question: Question, title: str, reading: str) -> Chart | None:
+def _rates(summary: Summary, question: Question, title: str, reading: str, chosen: str) -> Chart | None:
     """Final loss on one split against the learning rate, with the rate that answers the question best."""
     if len({row["learning_rate"] for row in summary.sweep}) < 2:
         return None
@@ -143,13 +145,14 @@ def _rates(summary: Summary, question: Question, title: str, reading: str) -> Ch
         f"{question}-rates",
         title,
         f"{reading} A wide flat valley forgives a wrong guess and a narrow one does not. A large point at either end "
-        "of a line says that the rate beyond might be better. A cross above marks a rate at which a seed diverged.",
+        "of a line says that the rate beyond might be better. A cross above marks a rate at which a seed diverged; "
+        "several are spread apart.",
         "",
         spec(
             summary,
             facet(alt.layer(*layers), "gate", summary.gates),
             f"{question.capitalize()} loss against the learning rate",
-            "mean over seeds; large points are the chosen rates",
+            f"mean over the seeds that did not diverge; large points: {chosen}",
         ),
     )
 

@@ -57,7 +57,7 @@ def _rates(rate: Choice) -> str:
             f"data as the shallower one does: at this rate it is {follows}"
         )
     return (
-        "At no learning rate tried does the deeper net fit its own training data as the shallower one does: "
+        "No learning rate tried brings the deeper one near the shallower one, on the very data that it learns from: "
         f"this is {follows}"
     )
 
@@ -106,11 +106,11 @@ def _steady(found: Findings, gates: list[str]) -> str:
     lasts = [found.nets(gate)[-1] for gate in gates]
     most = max(own.high for gate in gates for _, own in _changes(found, gate) if own)
     at = listed([f"{_fitted(found, net)} with {net.gate}" for net in lasts])
-    does, beyond = ("raise", "above") if metric.lower else ("lower", "below")
-    apart = f"at most {metric.difference(most)} {beyond}" if metric.shows(most) else f"never {beyond}"
+    does, change = ("raise", "a rise") if metric.lower else ("lower", "a fall")
+    left = f"{change} by more than {metric.difference(most)}" if metric.shows(most) else change
     return (
         f"Depth does not {does} the training {metric.word} of {listed(gates)} nets: at {_depths(lasts)} it is {at}, "
-        f"and a deeper net's is {apart} a shallower one's."
+        f"each at the learning rate that trains it best. The seeds rule out {left}."
     )
 
 
@@ -166,7 +166,7 @@ def _failing(found: Findings, gates: list[str]) -> list[str]:
                 told.setdefault(kind, []).append(_where(found, group, kind))
     parts = []
     if "some seeds fail" in told:
-        parts.append(f"Some seeds stay at chance: {listed(told['some seeds fail'])}.")
+        parts.append(f"Some seeds stay at chance level: {listed(told['some seeds fail'])}.")
     if "at chance" in told:
         parts.append(f"Hardly better than guessing is every seed of {listed(told['at chance'])}.")
     if "diverged" in told:

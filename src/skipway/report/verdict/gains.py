@@ -50,8 +50,10 @@ def _unknown(found: Findings, base: Group, groups: list[Group]) -> str:
     better, worse = max(0.0, *(-own.low for own in changes)), max(0.0, *(own.high for own in changes))
     if base.test_metric and max(better, worse) <= found.scale.small(base.test_metric.value):
         return f"{who} and {base.gate} differ by less than {metric.difference(max(better, worse))}"
-    left = f"{metric.difference(better)} better or {metric.difference(worse)} worse"
-    return f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; up to {left} is possible"
+    left = f"from {metric.difference(better)} better to {metric.difference(worse)} worse"
+    return (
+        f"with {counted(seeds, 'seed')} no difference from {base.gate} is shown for {who}; anything {left} is possible"
+    )
 
 
 def pays(found: Findings) -> list[str]:
@@ -93,7 +95,7 @@ def _no_gain(found: Findings, gates: list[str]) -> str:
     if most <= min(small):
         less = f", or by less than {metric.difference(most)}" if metric.shows(most) else ""
         return f"{which}: more depth does not pay{less}."
-    return f"{which}: no gain from more depth is shown; one of up to {metric.difference(most)} is possible."
+    return f"{which}: no gain from more depth is shown, and one of up to {metric.difference(most)} is possible."
 
 
 def _validated(found: Findings, gate: str) -> list[Group]:

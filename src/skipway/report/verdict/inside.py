@@ -15,13 +15,10 @@ def gradient(found: Findings) -> list[str]:
     here = deepest_shared(summary, [group for group in summary.groups if group.gradient_ratio is not None])
     if not here:
         return []
-    steady = [f"{group.gate} ({rounded(group.gradient_ratio)} times)" for group in here if _steady(group)]
-    parts = [f"{_travels(group)} with {group.gate}" for group in here if not _steady(group)]
-    if steady:
-        parts.append(f"keeps its size within a factor of ten with {listed(steady)}")
+    parts = [f"{_size(group)} with {group.gate}" for group in here]
     sentences = [
-        f"Before training, on its way back from the last block to the first of a net of depth {here[0].depth}, "
-        f"the gradient {listed(parts)}."
+        f"Before training, the gradient at the first block of a net of depth {here[0].depth} is {listed(parts)} times "
+        "that at the last block."
     ]
     for gate in summary.gates:
         deepest = found.nets(gate)[-1] if found.harder(gate) == "yes" else None
@@ -38,16 +35,12 @@ def _steady(group: Group) -> bool:
     return bool(group.gradient_ratios) and all(map(healthy, group.gradient_ratios))
 
 
-def _travels(group: Group) -> str:
-    ratio, ratios = group.gradient_ratio or 0.0, group.gradient_ratios
-    if min(ratios) == 0:
-        some = "" if max(ratios) == 0 else f" for {ratios.count(0.0)} of {len(ratios)} seeds"
-        return f"vanishes entirely (it is 0 at the first){some}"
-    if min(ratios) < 1 < max(ratios) or healthy(ratio):
-        return f"comes to between {rounded(min(ratios))} and {rounded(max(ratios))} times its size, seed by seed,"
-    if ratio < 1:
-        return f"fades to 1 part in {rounded(1 / ratio)}"
-    return f"grows {rounded(ratio)}-fold"
+def _size(group: Group) -> str:
+    """The mean over seeds, and from where to where they go."""
+    ratios = group.gradient_ratios
+    low, high = rounded(min(ratios)), rounded(max(ratios))
+    over = "" if low == high else f" ({low} to {high} over seeds)"
+    return f"{rounded(group.gradient_ratio)}{over}"
 
 
 def gates(summary: Summary) -> list[str]:
@@ -59,7 +52,7 @@ def gates(summary: Summary) -> list[str]:
         if not moving:
             continue
         first, last = moving[0], moving[-1]
-        text = f"After training, the gates of {gate} stand at a mean T of {_opening(first)}"
+        text = f"After training, T of {gate} nets is on average {_opening(first)}"
         if last is not first:
             text += f" and {_opening(last)}"
         sentences.append(f"{text}{_meaning(last)}.")
@@ -67,7 +60,7 @@ def gates(summary: Summary) -> list[str]:
 
 
 def _opening(group: Group) -> str:
-    before = f" (before it, {rounded(group.transform_start)})" if group.transform_start is not None else ""
+    before = f" ({rounded(group.transform_start)} at the start)" if group.transform_start is not None else ""
     return f"{rounded(group.transform_end)} at depth {group.depth}{before}"
 
 
@@ -77,6 +70,6 @@ def _meaning(group: Group) -> str:
     if share is None or carry is None or not 0 <= share <= 1 or not math.isclose(share + carry, 1, abs_tol=0.01):
         return ""
     return (
-        f": at depth {group.depth} a block's output is, on average over its blocks, {percent(share)} of what the block "
-        f"computes plus {percent(carry)} of what it was given"
+        f": there a block puts out, on average, {percent(share)} of what it computes plus {percent(carry)} of what it "
+        "was given"
     )

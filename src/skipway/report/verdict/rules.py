@@ -30,8 +30,9 @@ def rules(summary: Summary) -> list[str]:
         "tried: the next one might have made it better.",
         "Beyond chance: where nothing differs at all, a whole verdict claims something in 5 % of studies at most. "
         f"{_compared(found)}; the tests are Welch's, corrected by Holm's rule "
-        "for their number, and trends for the number of learning rates that the best was chosen from. However well a "
-        "net's seeds agree, they count as scattering no less than those of the study's nets on average.",
+        "for their number, and trends for the number of learning rates that the best was chosen from. Where a net's "
+        "seeds agree better than those of the study's nets do on average, that average is taken for them.",
+        "What is ruled out and what is possible: intervals, which together miss the truth in 5 % of studies at most.",
         *([] if found.scale.kind == "odds" else [unknown]),
     ]
 
@@ -39,7 +40,7 @@ def rules(summary: Summary) -> list[str]:
 def _chance(guessing: Guessing | None) -> str:
     if guessing is None:
         return (
-            "What the best constant answer gets is not known here, so no training is said to be at chance: a net "
+            "What the best constant answer gets is not known here, so no training is said to be at chance level: a net "
             "trains at a depth if it does not diverge."
         )
     word = guessing.metric.word
@@ -53,7 +54,7 @@ def _chance(guessing: Guessing | None) -> str:
     else:
         word = word if judged_by(guessing) == "metric" else "loss"
         least = f"its {word} on the training data is at least 95 % of what the best constant answer gets"
-    return f"A training is at chance if {least}. A net trains at a depth if no seed is at chance."
+    return f"A training is at chance level if {least}. A net trains at a depth if no seed is at chance level."
 
 
 def _near(scale: Scale, guessing: Guessing | None) -> str:
