@@ -11,7 +11,7 @@ demo: .venv/installed  ## Train 315 nets on scikit-learn's digits; print table a
 	.venv/bin/skipway study --out $(DEMO_OUT)
 
 test: .venv-test/installed  ## Run the tests, a file at a time in each of so many processes.
-	.venv-test/bin/python -m pytest -n $(PROCESSES) --dist loadfile
+	.venv-test/bin/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: .venv-test/installed  ## Format, lint, types and the levels of the house.
 	.venv-test/bin/ruff format --check .

@@ -13,8 +13,8 @@ from skipway.rundir.layout import RUN
 from skipway.rundir.locks import locked
 from skipway.rundir.study import Study
 from skipway.runs.config import RunConfig
-from skipway.runs.definitions import packed
 from skipway.runs.run import run_training
+from skipway.runs.sending import packed
 from skipway.studies import worker
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Plan, checked, stacks_of

@@ -15,7 +15,7 @@ from skipway.rundir.files import write_sealed
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.runs.computed import computed
-from skipway.runs.definitions import packed
+from skipway.runs.sending import packed
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, Plan, checked, stacks_of
 from skipway.studies.runner import _parts

@@ -68,7 +68,7 @@ def test_all_examples_are_run_here_and_say_what_they_show():
 
 @pytest.mark.slow
 def test_a_table_by_one_command_and_the_same_from_python(tmp_path):
-    told = run("diabetes.py", tmp_path, "--steps", "6", "--depths", "4", "64", "--seeds", "0", "1")
+    told = run("diabetes.py", tmp_path, "--steps", "6", "--depths", "4", "64", "--seeds", "0")
     assert re.search(r"^ residual +64 +67,969", told, re.M)
     verdict = " ".join(told.split("•", 1)[1].split())
     assert re.search(r"At depth 64 the test RMSE is \d+", verdict)
@@ -76,7 +76,7 @@ def test_a_table_by_one_command_and_the_same_from_python(tmp_path):
     assert len(re.findall(r"^(plain|residual|highway) at depth \d+: a validation RMSE of \d+\.\d$", told, re.M)) == 3
     study = sw.Study(tmp_path / "studies/diabetes")
     # The command and Python asked for the same trainings: the second time all of them were there.
-    assert len(list(study.runs())) == len(study.info()["cells"]) == 3 * 2 * 3 * 2
+    assert len(list(study.runs())) == len(study.info()["cells"]) == 3 * 2 * 3
     page = (study.path / "report.html").read_text()
     assert "How deep can mlp networks go on diabetes.csv" in page
     assert "Training RMSE" in page
