@@ -40,7 +40,7 @@ recipe = sw.Recipe(learning_rates=(0.003, 0.01), optimizer="adamw", batch_size=3
 study = sw.study(
     data,
     net=lambda depth, gate, specification: Stacked(depth, gate, specification.outputs),
-    gates=["plain", "residual", "highway"],
+    gates=["plain", "residual:scale=1", "highway"],  # an LSTM cannot be scaled, as residual would
     depths=asked.depths,
     seeds=[0],
     recipe=recipe,

@@ -103,9 +103,9 @@ def test_an_lstm_is_studied_by_depth(tmp_path):
     told = run("lstm.py", tmp_path, "--steps", "4", "--depths", "1", "3", "--characters", "8000")
     found = {
         (gate, int(depth)): float(n)
-        for gate, depth, n in re.findall(r"^(\w+) at depth (\d): ([\d.]+) nats", told, re.M)
+        for gate, depth, n in re.findall(r"^(\S+) at depth (\d): ([\d.]+) nats", told, re.M)
     }
-    assert found.keys() == {(gate, depth) for gate in ("plain", "residual", "highway") for depth in (1, 3)}
+    assert found.keys() == {(gate, depth) for gate in ("plain", "residual:scale=1", "highway") for depth in (1, 3)}
     study = sw.Study(tmp_path / "studies/lstm")
     gates = Counter((row["name"], row["transform_mean"] is not None) for r in study.runs() for row in r.probes())
     assert gates["layers.2", True]
