@@ -16,6 +16,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # Set before anything is imported, so that worker processes inherit it too.
 os.environ.setdefault("SKIPWAY_CACHE", tempfile.mkdtemp(prefix="skipway-cache-"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# As many processes as cores run tests: a second thread in each would only wait (test_nets_cifar: 51 s of the processor
+# with one, 88 with two). Tests of several threads ask for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait for each other sleep: several processes of the tests share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Of a shell's background jobs Ctrl-C is ignored, and so it would be by all that the tests start, and interrupt.
