@@ -476,6 +476,27 @@ def test_the_commands_understand_a_watched_run(tmp_path, capsys):
     assert "watched" in capsys.readouterr().err
 
 
+def test_losses_without_a_step_of_the_watched_optimizer_are_told(tmp_path, caplog):
+    """Halfway, another net and optimizer take the place of those that are watched."""
+    nets = [made(), made(seed=1)]
+    optimizers = [OPTIMIZERS["sgd"](net) for net in nets]
+    with sw.watch(nets[0], optimizers[0], every=2, out=tmp_path / "run") as run:
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            for _ in range(4):
+                loss = loss_of(net, *batch())
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.step(loss)
+    (told,) = Run(tmp_path / "run").info()["unseen"]
+    assert told.startswith("4 of 8 losses came without a step of the optimizer that is watched, which took 4:")
+    assert told in caplog.text
+    with sw.watch(nets[0], out=tmp_path / "none"):
+        pass
+    (told,) = Run(tmp_path / "none").info()["unseen"]
+    assert told.startswith("every step: none was counted.")
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "probes.parquet"])
 def test_a_watched_run_that_was_damaged_is_noticed(name, tmp_path, capsys):
     trained(made(), 3, out=tmp_path / "run")

@@ -132,6 +132,7 @@ class _Watching(Watched):
         self._net, self._optimizer, self._every, self._recorder = seen.net, optimizer, every, recorder
         self._probe, self._moments = StepProbe(seen, scaler), Moments(every)
         self._steps = self._calls = 0
+        self._may_skip = scaler is not None  # steps whose gradients are not finite
         self._full = False  # whether the interval is over, and its row waits for the last loss and for a validation
         self._logged: dict[str, float] = {}
         self._rate: dict[str, float] = {}
@@ -160,6 +161,8 @@ class _Watching(Watched):
         if self._hook is not None:
             self._hook.remove()
         self._probe.detach()
+        if status == "done":
+            self._tell_if_apart()
         rows, recorder = self._recorder.rows, self._recorder
         if self._full or self._steps > (rows[-1]["step"] if rows else 0):
             self._end_interval()
@@ -217,6 +220,19 @@ class _Watching(Watched):
         if first:
             self._tell(self._probe.missed)
         self._moments.add(self._steps - 1, rows)
+
+    def _tell_if_apart(self) -> None:
+        """Say where losses were told without a step of the optimizer, as where another one took its place."""
+        if self._calls > self._steps and not self._may_skip:
+            self._tell(
+                [
+                    f"{self._calls - self._steps} of {self._calls} losses came without a step of the optimizer that is "
+                    f"watched, which took {self._steps}: watch each optimizer by itself, or none and let `run.step` "
+                    "count"
+                ]
+            )
+        elif self._steps == 0:
+            self._tell(["every step: none was counted. Give `watch` the optimizer, or call `run.step` once a step"])
 
     def _end_interval(self) -> None:
         row = {"step": self._steps, **self._rate, **self._logged}
