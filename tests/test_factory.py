@@ -122,6 +122,15 @@ def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_a_module_whose_parameters_have_hooks_is_refused(kind, tmp_path):
+    net = mlp(2, "residual")
+    getattr(net[1].weight, kind)(lambda told: None)
+    with pytest.raises(ValueError, match=r"parameter 1\.weight of this Sequential has hooks.* Give a function"):
+        sw.fit(net, "digits", RECIPE, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_edit_of_the_function_is_another_net():
     def made(activation):
         return lambda depth, gate: nn.Sequential(mlp(depth, gate), activation())

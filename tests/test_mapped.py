@@ -148,6 +148,21 @@ class Frozen(nn.Module):
         return self.head(self.linear(x).tanh())
 
 
+class Hooked(nn.Module):
+    """Its layer learns twice as fast, by a hook."""
+
+    def __init__(self, post: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, 3)
+        if post:
+            self.linear.weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(2))
+        else:
+            self.linear.weight.register_hook(lambda gradient: 2 * gradient)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
 class Spare(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -230,10 +245,24 @@ def test_these_pass_the_trial(make):
         (Rolls, "its outputs differ from those alone"),
         (Frozen, "linear.weight is not trained"),
         (Spare, "spare.weight gets no gradient"),
+        (Hooked, "linear.weight has hooks, which replicas would not call"),
+        (lambda: Hooked(post=True), "linear.weight has hooks, which replicas would not call"),
         (lambda: sw.skip_row("stochastic-depth", [nn.Linear(10, 10) for _ in range(3)]), "a gate of it draws random"),
         (lambda: nn.Sequential(nn.Linear(10, 10).double(), nn.Linear(10, 3)), "its parameters are of several types"),
     ],
-    ids=["dropout", "lstm", "assigned buffer", "branch", "python's dice", "frozen", "spare", "gate", "types"],
+    ids=[
+        "dropout",
+        "lstm",
+        "assigned buffer",
+        "branch",
+        "python's dice",
+        "frozen",
+        "spare",
+        "hook",
+        "post hook",
+        "gate",
+        "types",
+    ],
 )
 def test_these_do_not_and_the_reason_says_why(make, words):
     assert why_not_mapped(make(), batches(make, 3), CLASSES.losses).startswith(words)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from skipway.batch.trees import Tree, first, tensors, tree_map
+from skipway.skip.copies import hooked_parameter
 from skipway.skip.gate import Gate
 from skipway.training.mapped import Mapped
 from skipway.training.replicas import Replicas, Single
@@ -47,6 +48,9 @@ def why_not_mapped(net: nn.Module, batches: Sequence[Batch], losses: Losses) -> 
     frozen = next((name for name, p in named.items() if not p.requires_grad), None)
     if frozen is not None:
         return f"{frozen} is not trained, and a stack's update moves all weights"
+    hooked = hooked_parameter(net)
+    if hooked is not None:
+        return f"{hooked} has hooks, which replicas would not call"
     try:
         # What torch warns of is speed, which is measured.
         with torch.random.fork_rng(), warnings.catch_warnings(action="ignore"):
