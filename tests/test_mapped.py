@@ -420,6 +420,27 @@ def test_a_mapped_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
         assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+def by_own_mean(outputs, targets):
+    """A loss that takes the mean of its batch, over replicas too where their batches are one."""
+    wrong = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    return (wrong - wrong.mean()) ** 2
+
+
+def test_the_trial_gives_each_net_batches_of_its_own():
+    """With one batch for all, what is summed over replicas may look like what is not."""
+    seen = []
+
+    def losses(outputs, targets):
+        seen.append(targets)
+        return CLASSES.losses(outputs, targets)
+
+    assert why_not_mapped(nets_of(Conv)[0], batches(Conv, 3), losses) is None
+    together = [targets for targets in seen if len(targets) == 2]
+    assert len(together) == 3
+    assert all(not torch.equal(*targets) for targets in together)
+    assert why_not_mapped(nets_of(Conv)[0], batches(Conv, 3), by_own_mean) is not None
+
+
 def test_speed_is_measured_on_copies():
     nets = nets_of(Conv, torch.float32)
     before = copy.deepcopy([net.state_dict() for net in nets])
