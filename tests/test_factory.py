@@ -19,7 +19,7 @@ from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
 from skipway.studies.runner import run_study
-from skipway.tasks.make import use_loss
+from skipway.tasks.make import make_task, use_loss
 from skipway.training.recipe import Recipe
 
 RECIPE = Recipe(learning_rates=(0.1,), steps=4, batch_size=32)
@@ -120,6 +120,15 @@ def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
     run = sw.fit(net, "digits", RECIPE, out=tmp_path)
     assert run.info()["status"] == "done"
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_a_module_whose_parameters_have_hooks_is_refused(kind, tmp_path):
+    net = mlp(2, "residual")
+    getattr(net[1].weight, kind)(lambda told: None)
+    with pytest.raises(ValueError, match=r"parameter 1\.weight of this Sequential has hooks.* Give a function"):
+        sw.fit(net, "digits", RECIPE, out=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_edit_of_the_function_is_another_net():
@@ -247,3 +256,28 @@ def test_a_maker_of_skips_tells_each_block_its_place(gate):
     if gate in ("residual", "fixup"):  # `skip_row` draws gates after all bodies
         assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
     assert one.state_dict().keys() == other.state_dict().keys()
+
+
+def minus_its_mean(outputs, targets):
+    residuals = outputs[:, 0] - targets
+    return (residuals - residuals.mean()) ** 2 + residuals**2
+
+
+def by_shares(outputs, targets):
+    weights = len(targets) / (10 * torch.bincount(targets, minlength=10).clamp(min=1))
+    return nn.functional.cross_entropy(outputs, targets, reduction="none") * weights[targets]
+
+
+@pytest.mark.parametrize("loss", [minus_its_mean, by_shares])
+def test_a_loss_that_reads_the_batch_reads_that_of_one_replica(loss):
+    torch.manual_seed(0)
+    outputs = torch.randn(3, 16, 10, requires_grad=True)
+    targets = torch.randint(10, (3, 16))
+    found = make_task(use_loss(loss)).losses(outputs, targets)
+    expected = torch.stack([loss(*pair) for pair in zip(outputs, targets, strict=True)])
+    assert torch.equal(found, expected)
+    (gradient,) = torch.autograd.grad(found.mean(1).sum(), outputs)
+    for index in range(3):
+        alone = outputs[index].detach().requires_grad_()
+        (own,) = torch.autograd.grad(loss(alone, targets[index]).mean(), alone)
+        assert torch.equal(gradient[index], own)

@@ -148,6 +148,21 @@ class Frozen(nn.Module):
         return self.head(self.linear(x).tanh())
 
 
+class Hooked(nn.Module):
+    """Its layer learns twice as fast, by a hook."""
+
+    def __init__(self, post: bool = False) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, 3)
+        if post:
+            self.linear.weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(2))
+        else:
+            self.linear.weight.register_hook(lambda gradient: 2 * gradient)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
 class Spare(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -230,10 +245,24 @@ def test_these_pass_the_trial(make):
         (Rolls, "its outputs differ from those alone"),
         (Frozen, "linear.weight is not trained"),
         (Spare, "spare.weight gets no gradient"),
+        (Hooked, "linear.weight has hooks, which replicas would not call"),
+        (lambda: Hooked(post=True), "linear.weight has hooks, which replicas would not call"),
         (lambda: sw.skip_row("stochastic-depth", [nn.Linear(10, 10) for _ in range(3)]), "a gate of it draws random"),
         (lambda: nn.Sequential(nn.Linear(10, 10).double(), nn.Linear(10, 3)), "its parameters are of several types"),
     ],
-    ids=["dropout", "lstm", "assigned buffer", "branch", "python's dice", "frozen", "spare", "gate", "types"],
+    ids=[
+        "dropout",
+        "lstm",
+        "assigned buffer",
+        "branch",
+        "python's dice",
+        "frozen",
+        "spare",
+        "hook",
+        "post hook",
+        "gate",
+        "types",
+    ],
 )
 def test_these_do_not_and_the_reason_says_why(make, words):
     assert why_not_mapped(make(), batches(make, 3), CLASSES.losses).startswith(words)
@@ -389,6 +418,27 @@ def test_a_mapped_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     assert rest.metrics[0]["train_loss"] == whole.metrics[0]["train_loss"]
     for one, other in zip(whole.nets, rest.nets, strict=True):
         assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def by_own_mean(outputs, targets):
+    """A loss that takes the mean of its batch, over replicas too where their batches are one."""
+    wrong = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    return (wrong - wrong.mean()) ** 2
+
+
+def test_the_trial_gives_each_net_batches_of_its_own():
+    """With one batch for all, what is summed over replicas may look like what is not."""
+    seen = []
+
+    def losses(outputs, targets):
+        seen.append(targets)
+        return CLASSES.losses(outputs, targets)
+
+    assert why_not_mapped(nets_of(Conv)[0], batches(Conv, 3), losses) is None
+    together = [targets for targets in seen if len(targets) == 2]
+    assert len(together) == 3
+    assert all(not torch.equal(*targets) for targets in together)
+    assert why_not_mapped(nets_of(Conv)[0], batches(Conv, 3), by_own_mean) is not None
 
 
 def test_speed_is_measured_on_copies():

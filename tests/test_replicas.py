@@ -327,3 +327,57 @@ def test_modules_with_hooks_are_not_stacked():
         handle = register(lambda *told: None)
         assert why_not_stackable(net) == "1 (Linear) has hooks, which a stack would not call"
         handle.remove()
+
+
+def frozen(net):
+    net[1].bias.requires_grad_(False)
+
+
+def hooked(net):
+    net[1].weight.register_hook(lambda gradient: 2 * gradient)
+
+
+def hooked_after(net):
+    net[1].weight.register_post_accumulate_grad_hook(lambda parameter: None)
+
+
+def with_an_extra_parameter(net):
+    net[1].register_parameter("extra", nn.Parameter(torch.ones(())))
+
+
+def with_an_extra_module(net):
+    net[1].add_module("extra", nn.Linear(4, 4))
+
+
+def with_a_module_twice(net):
+    net.append(net[1])
+
+
+def with_a_parameter_twice(net):
+    net[2].weight = net[1].weight
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (frozen, "1.bias is not trained, and a stack's update moves all weights"),
+        (hooked, "1.weight has hooks, which a stack would not call"),
+        (hooked_after, "1.weight has hooks, which a stack would not call"),
+        (with_an_extra_parameter, "1 (Linear) holds more than its weight and bias"),
+        (with_an_extra_module, "1 (Linear) holds more than its weight and bias"),
+        (with_a_module_twice, "1.weight and 3.weight are one parameter, of which a stack would make two"),
+        (with_a_parameter_twice, "1.weight and 2.weight are one parameter, of which a stack would make two"),
+    ],
+)
+def test_parameters_that_a_stack_would_treat_otherwise_are_not_stacked(change, reason):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
+    assert why_not_stackable(net) is None
+    change(net)
+    assert why_not_stackable(net) == reason
+    with pytest.raises(ValueError, match="cannot be stacked"):
+        stack([net, copy.deepcopy(net)])
+
+
+def test_what_has_no_parameters_may_stand_in_two_places():
+    relu = nn.ReLU()
+    assert why_not_stackable(nn.Sequential(nn.Linear(4, 4), relu, nn.Linear(4, 4), relu)) is None

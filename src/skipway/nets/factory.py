@@ -16,6 +16,7 @@ from skipway.nets.registry import FAMILIES, build_family, check_depth, check_fam
 from skipway.nets.stack import SkipNet
 from skipway.settings.registry import Spec
 from skipway.skip.block import Skip
+from skipway.skip.copies import hooked_parameter
 
 OWN = "own"
 """The gate of nets whose maker takes none: whatever is built in."""
@@ -214,7 +215,18 @@ def use(function: Callable[..., nn.Module], spec: str | None = None) -> str:
 
 
 def use_module(module: nn.Module) -> str:
-    """Let configs name a module as it is, with its weights: each training begins with a copy of it."""
+    """Let configs name a module as it is, with its weights: each training begins with a copy of it.
+
+    Raises:
+        ValueError: if a parameter of it has hooks, which a copy has not.
+    """
+    hooked = hooked_parameter(module)
+    if hooked is not None:
+        raise ValueError(
+            f"the parameter {hooked} of this {type(module).__name__} has hooks. A module is copied before it is "
+            "trained, and a copy has no hooks on its parameters. Give a function that makes the net and registers "
+            "them, or compute their effect in the net's forward."
+        )
     return use(_Given(module), f"module:{type(module).__qualname__}")
 
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_GRADIENT_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # of a parameter
 
 
 def on_meta(module: nn.Module) -> nn.Module:
@@ -32,6 +33,13 @@ def sharing_copy(module: nn.Module) -> nn.Module:
 def is_lazy(module: nn.Module) -> bool:
     """Whether a parameter or buffer of a module has no shape before its first call."""
     return any(isinstance(tensor, _LAZY) for tensor in tensors_of(module))
+
+
+def hooked_parameter(module: nn.Module) -> str | None:
+    """The name of a parameter with hooks (`register_hook` and the like): no copy of it has them. None without one."""
+    return next(
+        (name for name, p in module.named_parameters() if any(getattr(p, kind) for kind in _GRADIENT_HOOKS)), None
+    )
 
 
 def tensors_of(module: nn.Module) -> Iterator[Tensor]:

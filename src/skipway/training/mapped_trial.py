@@ -1,11 +1,12 @@
 """Whether nets compute as `Mapped` replicas what each computes alone, and whether that is faster: both are tried.
 
-The trial is in double precision, on nets whose weights all differ, with three batches one after another. Outputs,
-gradients and buffers must agree. What may differ is the order of sums: with n terms in the longest sum and L layers
-one behind another, the relative error is about n L u, with u = 1.1e-16 the unit roundoff: below 1e-9 for n L up to
-1e7. What is computed wrongly is off by about as much as the nets' weights differ, a hundredth. The tolerance, 1e-6 of
-the largest number in a tensor, lies between. Gradients that are 0 but for rounding, such as those of a bias in front of
-a batch norm, have no scale of their own: theirs is 1e-12 of the largest gradient of the net, n u for n up to 1e4.
+The trial is in double precision, on nets whose weights all differ, with three batches one after another, of which each
+net has another than its neighbour at any time. Outputs, gradients and buffers must agree. What may differ is the order
+of sums: with n terms in the longest sum and L layers one behind another, the relative error is about n L u, with u =
+1.1e-16 the unit roundoff: below 1e-9 for n L up to 1e7. What is computed wrongly is off by about as much as the nets'
+weights differ, a hundredth. The tolerance, 1e-6 of the largest number in a tensor, lies between. Gradients that are 0
+but for rounding, such as those of a bias in front of a batch norm, have no scale of their own: theirs is 1e-12 of the
+largest gradient of the net, n u for n up to 1e4.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from skipway.batch.trees import Tree, first, tensors, tree_map
+from skipway.batch.trees import Tree, first, leaves, tensors, tree_map
+from skipway.skip.copies import hooked_parameter
 from skipway.skip.gate import Gate
 from skipway.training.mapped import Mapped
 from skipway.training.replicas import Replicas, Single
@@ -47,6 +50,9 @@ def why_not_mapped(net: nn.Module, batches: Sequence[Batch], losses: Losses) -> 
     frozen = next((name for name, p in named.items() if not p.requires_grad), None)
     if frozen is not None:
         return f"{frozen} is not trained, and a stack's update moves all weights"
+    hooked = hooked_parameter(net)
+    if hooked is not None:
+        return f"{hooked} has hooks, which replicas would not call"
     try:
         # What torch warns of is speed, which is measured.
         with torch.random.fork_rng(), warnings.catch_warnings(action="ignore"):
@@ -95,9 +101,11 @@ def _two(net: nn.Module) -> list[nn.Module]:
 def _why_they_differ(nets: Sequence[nn.Module], batches: Sequence[Batch], losses: Losses) -> str | None:
     together = Mapped(nets)
     alone = [Single(net) for net in nets]
-    for inputs, targets in batches:
-        steps = [_step(single, (inputs, targets), losses) for single in alone]
-        found = _step(together, (inputs, targets), losses)
+    batches = _as_large(batches)
+    for place in range(len(batches)):
+        own_batches = [batches[(place + index) % len(batches)] for index in range(len(nets))]
+        steps = [_step(single, _joined([own]), losses) for single, own in zip(alone, own_batches, strict=True)]
+        found = _step(together, _joined(own_batches), losses)
         for index, single in enumerate(alone):
             if reason := _first_difference(steps[index], found, index):
                 return reason
@@ -107,8 +115,10 @@ def _why_they_differ(nets: Sequence[nn.Module], batches: Sequence[Batch], losses
     for replicas in (together, *alone):
         replicas.eval()
     with torch.no_grad():
-        outputs = [list(tensors(single(_for(1, batches[0][0])))) for single in alone]
-        found_outputs = list(tensors(together(_for(len(nets), batches[0][0]))))
+        outputs = [
+            list(tensors(single(_joined([own])[0]))) for single, own in zip(alone, batches[: len(nets)], strict=True)
+        ]
+        found_outputs = list(tensors(together(_joined(batches[: len(nets)])[0])))
     for index, own in enumerate(outputs):
         if any(not _close(a[0], b[index]) for a, b in zip(own, found_outputs, strict=True)):
             return "its outputs in evaluation mode differ from those alone"
@@ -119,8 +129,8 @@ Step = tuple[list[Tensor], dict[str, Tensor | None]]
 
 
 def _step(replicas: Replicas, batch: Batch, losses: Losses) -> Step:
-    """Outputs, and gradients by name, each with a replica dimension."""
-    inputs, targets = (_for(replicas.count, tree) for tree in batch)
+    """Outputs, and gradients by name, each with a replica dimension, as the batch has one."""
+    inputs, targets = batch
     replicas.zero_grad()
     outputs = replicas(inputs)
     torch.autograd.backward(losses(outputs, targets).mean(1).sum())
@@ -157,15 +167,24 @@ def _close(expected: Tensor, found: Tensor, least: float = 0.0) -> bool:
     return bool(((expected - found).abs() <= allowed).all())  # what is not finite differs
 
 
-def _for(count: int, tree: Tree) -> Tree:
-    return tree_map(lambda leaf: leaf.expand(count, *leaf.shape), tree)
+def _as_large(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches, each as large as the smallest: replicas' batches are."""
+    size = min(len(first(batch)) for batch in batches)
+    return [tree_map(lambda leaf: leaf[:size], batch) for batch in batches]
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Batches as those of so many replicas, each of its own."""
+    leads = [list(leaves(batch)) for batch in batches]
+    together = iter([torch.stack(parts) for parts in zip(*leads, strict=True)])
+    return cast(Batch, tree_map(lambda leaf: next(together), batches[0]))
 
 
 def _seconds(replicas: Replicas, batch: Batch, losses: Losses) -> float:
     """Of one pass forward and back."""
     device = first(batch[0]).device
     began = time.perf_counter()
-    _step(replicas, batch, losses)
+    _step(replicas, _joined([batch] * replicas.count), losses)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began

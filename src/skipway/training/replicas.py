@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from skipway.batch.trees import Tree, call, tree_map
 from skipway.nets.stack import SkipNet
 from skipway.skip.block import Skip
+from skipway.skip.copies import hooked_parameter
 from skipway.skip.gate import Gate
 from skipway.skip.shortcuts import Shortcut
 
@@ -186,7 +187,22 @@ def why_not_stackable(net: nn.Module) -> str | None:
             return f"{where} keeps buffers ({', '.join(module._buffers)}), which replicas would share"
         if not isinstance(module, _STACKABLE) and type(module).forward not in _FORWARDS:
             return f"{where} may mix its dimensions in a way that a leading replica dimension would change"
-    return None
+        if isinstance(module, nn.Linear) and (set(module._parameters) != {"weight", "bias"} or module._modules):
+            return f"{where} holds more than its weight and bias"
+    return _why_its_parameters_are_not(net)
+
+
+def _why_its_parameters_are_not(net: nn.Module) -> str | None:
+    """The same, of a net's parameters alone."""
+    first_names: dict[int, str] = {}
+    for name, p in net.named_parameters(remove_duplicate=False):
+        if id(p) in first_names:
+            return f"{first_names[id(p)]} and {name} are one parameter, of which a stack would make two"
+        if not p.requires_grad:
+            return f"{name} is not trained, and a stack's update moves all weights"
+        first_names[id(p)] = name
+    hooked = hooked_parameter(net)
+    return None if hooked is None else f"{hooked} has hooks, which a stack would not call"
 
 
 def stack_size(block_output_bytes: int, device: torch.device) -> int:
