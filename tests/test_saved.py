@@ -141,3 +141,21 @@ def test_a_file_that_tells_no_task_opens_as_before(tmp_path):
     assert saved.task is None
     assert saved.fitted is None
     assert float(saved.predict(X).mean().abs()) < 10, "as .net has it"
+
+
+@pytest.mark.parametrize("form", ["arrays", "table"])
+def test_one_sample_of_numbers_beyond_float32s_digits_is_answered_as_among_many(form, tmp_path):
+    when = 1.7e12 + 1e5 * RNG.normal(size=(300, 1))
+    price = 1.7e9 + (when[:, 0] - 1.7e12) / 1e3
+    table = pa.table({"when": when[:, 0], "price": price})
+    data = sw.load((when, price)) if form == "arrays" else sw.load(table, target="price")
+
+    def of_one(depth, gate):
+        return mlp(depth, gate, features=1)
+
+    saved = sw.load_net(fitted(data, tmp_path / "run", of_one).path, net=of_one)
+    answers = saved.predict(when if form == "arrays" else table)[:, 0]
+    alone = saved.predict(when[:1] if form == "arrays" else table[:1])[:, 0]
+    assert float(answers[0]) == pytest.approx(float(alone[0]), abs=1e-3)
+    rmse = float(((answers - torch.from_numpy(price)) ** 2).mean().sqrt())
+    assert rmse < 0.3 * price.std()
