@@ -23,6 +23,7 @@ from skipway.data import kept
 from skipway.data.load import load, name_of, settings_of
 from skipway.data.part import Part
 from skipway.rundir.layout import WEIGHTS
+from skipway.tasks.make import make_task
 from skipway.training.replicas import Single
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -467,3 +468,69 @@ def test_fit_takes_what_load_returns(tmp_path):
     run = sw.fit("residual-dense-2", load(DIABETES, split_seed=1), recipe, out=tmp_path / "run")
     assert run.info()["config"]["split_seed"] == 1
     assert "test_rmse" in run.info()["metrics"]
+
+
+# --- numbers that float32 would round away ---------------------------------------------------------------------------
+
+DRAWS = np.random.default_rng(1).normal(size=(300, 2))
+
+
+def test_numbers_are_standardised_before_they_are_rounded():
+    x, y = 1.7e12 + 10 * DRAWS, 1.7e9 + 100 * DRAWS[:, 0]
+    data = load((x, y))
+    train, targets = evaluated(data, data.train)
+    assert train.dtype == torch.float32
+    scaled = StandardScaler().fit_transform(data.train.inputs.numpy() - 1.7e12)
+    assert np.allclose(train, scaled, atol=1e-3)  # 1.7e12 has steps of 0.0002 in float64
+    task = make_task("regression").fit(data.targets(data.train))
+    losses = task.losses(torch.zeros(1, len(targets)), targets[None])
+    assert losses.dtype == torch.float32
+    assert float(losses.mean()) == pytest.approx(1, rel=1e-5)
+    answers = task.answers(torch.tensor([0.0, 1.0]))
+    assert answers.tolist() == pytest.approx([float(targets.mean()), float(targets.mean() + targets.std())], abs=0.5)
+    exact = (targets - task.mean) / task.deviation
+    assert float(task.scores(exact.float()[None], targets[None]).max()) < 1e-6
+    assert task.load_state(json.loads(json.dumps(task.state()))).mean == task.mean
+    again = data.restored(json.loads(json.dumps(data.pipeline().to_dict())))
+    assert torch.equal(whole(again.batches(data.train, 100))[0], train)
+    assert evaluated(data, data.train, preprocess="none")[0].dtype == torch.float32
+    assert data.spec.inputs == TensorSpec((2,))
+
+
+def test_a_target_of_small_changes_is_not_constant():
+    y = 1e6 + 1e-3 * DRAWS[:, 0]
+    data = load((DRAWS, y))
+    task = make_task("regression").fit(data.targets(data.train))
+    assert float(task.deviation) == pytest.approx(1e-3, rel=0.2)
+    whole_numbers = load((DRAWS, (2**40 + np.arange(300)).astype(np.int64)), task="regression")
+    assert len(torch.unique(whole_numbers.targets(whole_numbers.train))) == len(whole_numbers.train)
+
+
+def test_a_constant_float64_feature_is_0_beside_one_that_stays_wide():
+    data = load((np.column_stack([1.7e12 + DRAWS[:, 0], np.full(300, 0.1)]), DRAWS[:, 1]))
+    assert data.train.inputs.dtype == torch.float64
+    assert evaluated(data, data.train)[0][:, 1].tolist() == [0.0] * len(data.train)
+
+
+@pytest.mark.parametrize("x", [DRAWS, DRAWS + 10, DRAWS * 1e30, np.full((300, 2), 0.1), np.round(1e6 * DRAWS)])
+def test_ordinary_numbers_are_kept_as_float32_under_the_same_name(x):
+    data, same = load((x, DRAWS[:, 0])), load((x.astype("float32"), DRAWS[:, 0].astype("float32")))
+    assert data.train.inputs.dtype == torch.float32
+    assert data.fingerprint == same.fingerprint
+
+
+def test_splits_may_differ_in_precision():
+    wide = {"train": (1.7e12 + DRAWS, DRAWS[:, 0]), "test": (DRAWS.astype("float32"), DRAWS[:, 0].astype("float32"))}
+    data = load(wide)
+    assert torch.equal(data.test.inputs.float(), torch.from_numpy(DRAWS).float())
+
+
+def test_numbers_beyond_float32_are_called_so():
+    with pytest.raises(ValueError, match=r"train inputs: 2 of 600 numbers are beyond float32, which ends at 3.4e38, "):
+        load((np.where(np.arange(300)[:, None] == 7, 1e300, DRAWS), DRAWS[:, 0]))
+
+
+def test_missing_targets_are_refused_and_told_as_such():
+    with pytest.raises(ValueError, match="first in sample 7 .* what has no target can neither be learned") as caught:
+        load((DRAWS, np.where(np.arange(300) == 7, np.nan, DRAWS[:, 0])))
+    assert "filled" not in str(caught.value)

@@ -385,3 +385,17 @@ def test_one_command_studies_a_table(csv, tmp_path):
     pq.write_table(pa.table(PEOPLE), tmp_path / "p.parquet")
     same = sw.fit("residual-dense-3", f"{tmp_path}/p.parquet:target=price", recipe, out=tmp_path / "again")
     assert same.info()["id"] == info["id"]
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_columns_that_float32_would_round_away_are_standardised_first(missing):
+    when = 1.7e12 + 10 * np.random.default_rng(0).normal(size=300)
+    given = np.where(np.arange(300) % 7 == 0, np.nan, when) if missing else when
+    data = load(pa.table({"when": given, "kind": ["a", "b"] * 150, "price": 1.7e9 + when - 1.7e12}), target="price")
+    x, y = next(data.pipeline().batches(data.train, 1000))
+    assert x.dtype == torch.float32
+    there = x[:, 1] == 0 if missing else x[:, 0] > -100
+    assert float(torch.corrcoef(torch.stack([x[there, 0].double(), y[there]]))[0, 1]) == pytest.approx(1, abs=1e-6)
+    again = data.restored(json.loads(json.dumps(data.pipeline().to_dict())))
+    assert torch.equal(next(again.batches(data.train, 1000))[0], x)
+    assert next(data.pipeline(preprocess="none").batches(data.train, 1000))[0].dtype == torch.float32

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from skipway.batch.trees import Tree, leaves, tree_map
 
@@ -18,11 +17,6 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
     tokens: int | None = None  # of ids: they are below this, the size of the vocabulary
-
-    @classmethod
-    def of(cls, batch: Tensor) -> TensorSpec:
-        """That of a batch of samples."""
-        return cls(tuple(batch.shape[1:]), batch.dtype)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skipway.batch.trees import Tree, leaves
+from skipway.batch.trees import Tree, leaves, tree_map
+from skipway.data.rounding import rounded
 
 CLASSIFICATION, REGRESSION, NEXT_TOKEN = "classification", "regression", "next-token"
 
@@ -17,7 +18,8 @@ class Targets:
     """Targets as a task takes them."""
 
     values: Tree
-    """Of classes int64, (N,), places among their names; of numbers float32; else as they were given."""
+    """Of classes int64, (N,), places among their names; of numbers float32, or for a regression float64 where it is
+    needed (`skipway.data.rounding`); else as they were given."""
     classes: tuple[str, ...]
     """Names, in the order of the places; empty where they are no classes."""
     task: str
@@ -52,15 +54,22 @@ def targets_for(
             )
         return _checked(Targets(values, names, CLASSIFICATION))
     if not isinstance(values, Tensor):
-        return Targets(values, (), REGRESSION)
+        return Targets(tree_map(_narrow, values), (), REGRESSION)
     if values.dim() == 2 and values.shape[1] == 1 and (asked == CLASSIFICATION or not values.is_floating_point()):
         values = values[:, 0]
     usual = _usual(values, most_classes)
     takes = asked if asked in (CLASSIFICATION, REGRESSION) else usual
     if takes == CLASSIFICATION and values.dim() == 1 and bool((values == values.long()).all()):
         return _checked(_classes(values, usual))
-    numbers = takes == REGRESSION or values.is_floating_point()
-    return _checked(Targets(values.float() if numbers else values.long(), (), usual))
+    if takes != REGRESSION and not values.is_floating_point():
+        return _checked(Targets(values.long(), (), usual))
+    # Regression standardises in the targets' own precision; a loss of somebody's own gets float32, as nets answer.
+    numbers = rounded(values.double()) if asked in (None, REGRESSION) else values.float()
+    return _checked(Targets(numbers, (), usual))
+
+
+def _narrow(leaf: Tensor) -> Tensor:
+    return leaf.float() if leaf.is_floating_point() else leaf
 
 
 def _usual(values: Tensor, most_classes: int | None) -> str:

@@ -25,8 +25,11 @@ class SavedNet:
     """A net as it was saved, with what travels with its weights."""
 
     net: nn.Module
+    """Of a regression it answers in standardised values, of order one; `fitted` holds the targets' scale."""
     preprocess: dict[str, Any]  # `skipway.data.images.preprocess.Preprocess.from_dict` reads it
     classes: tuple[str, ...]
+    fitted: dict[str, Any] | None = None
+    """The task that it was trained for, as `spec`, and what that found in the training targets, as `state`."""
 
 
 def weights_bytes(
@@ -34,6 +37,8 @@ def weights_bytes(
     preprocess: dict[str, Any],
     classes: Sequence[str],
     architecture: Mapping[str, Any] | None = None,
+    *,
+    fitted: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A net as the content of a safetensors file.
 
@@ -42,6 +47,7 @@ def weights_bytes(
         preprocess: what was fitted to make its inputs.
         classes: their names.
         architecture: what builds it again, where `build` did not make it: `skipway.nets.factory` tells.
+        fitted: the task, with what it found in the training targets, as `SavedNet` has it.
 
     Raises:
         ValueError: if nothing could rebuild it.
@@ -49,7 +55,9 @@ def weights_bytes(
     architecture = architecture or getattr(net, "architecture", None)
     if not architecture:
         raise ValueError("a net built by hand cannot be rebuilt from its weights alone; make it with skipway.build.")
-    about = {"architecture": dict(architecture), "preprocess": preprocess, "classes": list(classes)}
+    about: dict[str, Any] = {"architecture": dict(architecture), "preprocess": preprocess, "classes": list(classes)}
+    if fitted is not None:
+        about["task"] = dict(fitted)
     # Under one key: the order of several would differ from process to process, and equal nets should be equal files.
     metadata = {_KEY: json.dumps(about)}
     content: bytes = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, metadata)
@@ -83,7 +91,7 @@ def load_net(path: str | os.PathLike[str], net: Callable[..., nn.Module] | None 
         made.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ValueError(f"the weights in {path} do not fit the net that it names: {error}") from error
-    return SavedNet(made, about["preprocess"], tuple(about["classes"]))
+    return SavedNet(made, about["preprocess"], tuple(about["classes"]), about.get("task"))
 
 
 def rebuilt(architecture: dict[str, Any], net: Callable[..., nn.Module] | None) -> nn.Module:
@@ -106,6 +114,7 @@ def _about(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         about = json.loads(metadata[_KEY])
         kinds = {"architecture": dict, "preprocess": dict, "classes": list}
-        return about if all(isinstance(about[key], kind) for key, kind in kinds.items()) else None
+        told = isinstance(about.get("task", {}), dict)  # older files tell no task
+        return about if told and all(isinstance(about[key], kind) for key, kind in kinds.items()) else None
     except (KeyError, TypeError, ValueError, RecursionError):
         return None

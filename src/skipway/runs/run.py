@@ -27,6 +27,7 @@ from skipway.runs.fit import Fit, Resources, describe, scores_on, status, train_
 from skipway.runs.plan import PlannedRun, plan_run
 from skipway.runs.recorder import Recorder
 from skipway.settings.registry import UnknownNameError
+from skipway.tasks.make import saved_task
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook, Row
@@ -297,7 +298,10 @@ class _Record(Hook):
             processes=resources.world.size,
             accumulate=resources.accumulate,
         )
-        weights = weights_bytes(fit.nets[0], fit.pipeline.to_dict(), self._plan.data.spec.classes, self._architecture)
+        fitted = saved_task(self._plan.config.task or self._plan.data.task, fit.task)
+        weights = weights_bytes(
+            fit.nets[0], fit.pipeline.to_dict(), self._plan.data.spec.classes, self._architecture, fitted=fitted
+        )
         self._recorder.rows = fit.curves.rows[0]
         self._recorder.end(*status(fit, 0), {**fit.metrics[0], **tested}, probes=fit.probes[0], weights=weights)
         assert resources.checkpoints is not None

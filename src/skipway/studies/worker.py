@@ -25,6 +25,7 @@ from skipway.runs.sending import learn
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, Plan
 from skipway.studies.process import end_if_orphaned, ended_by_the_kernel
+from skipway.tasks.make import saved_task
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.loop import Hook, Row
@@ -126,7 +127,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
         stack=job.stack.ids,
         grid={"learning_rates": list(config.recipe.learning_rates), "seeds": list(config.seeds)},
     )
-    contents = []
+    contents, fitted = [], saved_task(plan.config.task or data.task, fit.task)
     for index, (cell, identifier) in enumerate(zip(cells, job.stack.ids, strict=True)):
         outcome, reason = status(fit, index)
         info = {
@@ -143,7 +144,7 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
             "choices": choices,
             "computed": way,
         }
-        weights = weights_bytes(fit.nets[index], fit.pipeline.to_dict(), data.spec.classes, architecture)
+        weights = weights_bytes(fit.nets[index], fit.pipeline.to_dict(), data.spec.classes, architecture, fitted=fitted)
         contents.append(RunContent(identifier, info, fit.curves.rows[index], fit.probes[index], weights))
     return contents
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from skipway.settings.registry import Spec, check_settings
@@ -20,6 +20,20 @@ def make_task(spec: str) -> Task:
         return OwnLoss(LOSSES[spec])
     checked = Spec.parse(canonical(spec))
     return TASKS[checked.name](**dict(checked.settings))
+
+
+def saved_task(spec: str, task: Task) -> dict[str, Any]:
+    """A task with what it found in the training targets, as JSON can hold it beside the weights."""
+    return {"spec": spec, "state": task.state()}
+
+
+def restored_task(saved: Mapping[str, Any]) -> Task:
+    """The task that `saved_task` wrote.
+
+    Raises:
+        ValueError: if there is no such task here: a loss of one's own, or a task that no module has registered.
+    """
+    return make_task(saved["spec"]).load_state(saved["state"])
 
 
 def canonical(spec: str) -> str:

@@ -45,17 +45,19 @@ class Regression(Task, name="regression"):
                 f"regression needs numbers, float (samples,) or (samples, targets); the targets are {kind}. For "
                 "classes use task classification."
             )
-        wide = targets.double()
-        self.mean, self.deviation = wide.mean(0).float(), wide.std(0, correction=0).float()
+        precision = torch.float64 if targets.dtype == torch.float64 else torch.float32
+        # float64 has no bits to spare: numbers from the first one on have.
+        start = targets[0] if precision == torch.float64 else targets.new_zeros((), dtype=torch.float64)
+        wide = targets.double() - start
+        self.mean, self.deviation = (start + wide.mean(0)).to(precision), wide.std(0, correction=0).to(precision)
         if not bool((self.deviation > 0).all()):
             raise ValueError("a target is the same number in every training sample: there is nothing to learn of it.")
         return self
 
     def losses(self, outputs: Tree, targets: Tree) -> Tensor:
         outputs = _like(wide(outputs), targets)
-        losses: Tensor = self._loss(
-            outputs, (targets - self.mean.to(targets)) / self.deviation.to(targets), reduction="none"
-        )
+        wanted = (targets - self.mean.to(targets)) / self.deviation.to(targets)
+        losses: Tensor = self._loss(outputs, wanted.to(outputs.dtype), reduction="none")
         return losses.flatten(2).mean(-1) if losses.dim() > 2 else losses
 
     def scores(self, outputs: Tree, targets: Tree) -> Tensor:
@@ -66,6 +68,7 @@ class Regression(Task, name="regression"):
 
     def answers(self, outputs: Tensor) -> Tensor:
         """Outputs in the targets' unit."""
+        outputs = outputs.to(torch.promote_types(outputs.dtype, self.mean.dtype))
         return outputs * self.deviation.to(outputs) + self.mean.to(outputs)
 
     def outputs(self, targets: Tree) -> int:
@@ -82,10 +85,12 @@ class Regression(Task, name="regression"):
         return 1.0
 
     def state(self) -> dict[str, Any]:
-        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+        wide = {"dtype": "float64"} if self.mean.dtype == torch.float64 else {}
+        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), **wide}
 
     def load_state(self, state: dict[str, Any]) -> Regression:
-        self.mean, self.deviation = torch.tensor(state["mean"]), torch.tensor(state["deviation"])
+        kind = torch.float64 if state.get("dtype") == "float64" else torch.float32
+        self.mean, self.deviation = (torch.tensor(state[name], dtype=kind) for name in ("mean", "deviation"))
         return self
 
 

@@ -93,6 +93,10 @@ class Task(ABC):
         """The metric, of the mean of `scores`."""
         return mean
 
+    def answers(self, outputs: Tree) -> Tree:
+        """Outputs as people read them, such as in the targets' unit; without a rule they stay as they are."""
+        return outputs
+
     def outputs(self, targets: Tree) -> int | None:
         """How many values a net must answer with for each sample; None where nobody can tell."""
         return None

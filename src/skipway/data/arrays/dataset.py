@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.batch.trees import tree_map
 from skipway.data.address import Address
@@ -33,7 +36,7 @@ class Arrays(InMemory):
 
     @property
     def spec(self) -> Specification:
-        return Specification(tree_map(TensorSpec.of, self.train.inputs), self.outputs, self.classes)
+        return Specification(tree_map(_seen, self.train.inputs), self.outputs, self.classes)
 
     def fit(self, kind: str) -> Standard:
         inputs = self.train.inputs
@@ -43,6 +46,11 @@ class Arrays(InMemory):
         found = Standard.from_dict(state)
         found.check_fits(self.train.inputs)
         return found
+
+
+def _seen(leaf: Tensor) -> TensorSpec:
+    """A net sees float32, whatever is kept."""
+    return TensorSpec(tuple(leaf.shape[1:]), torch.float32 if leaf.is_floating_point() else leaf.dtype)
 
 
 def load(address: Address, request: Request) -> Arrays:

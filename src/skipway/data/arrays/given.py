@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 from skipway.batch.trees import Tree, leaves, tree_map
 from skipway.data.arrays.raw import Raw
 from skipway.data.arrays.tensors import tensors_of, text_of
+from skipway.data.rounding import rounded
 from skipway.data.samples import Samples
 from skipway.data.splits import NAMES
 
@@ -104,7 +105,12 @@ def _raw(pairs: Mapping[str, Pair], names: tuple[str, ...]) -> Raw:
     sizes = {}
     for split, x, y in zip(pairs, inputs, targets, strict=True):
         sizes[split] = _size(split, x, y)
-    return Raw(Samples(_joined("inputs", pairs, inputs), _joined("targets", pairs, targets)), sizes, names)
+    together = (_joined("inputs", pairs, inputs), _joined("targets", pairs, targets))
+    return Raw(Samples(*(tree_map(_kept, tree) for tree in together)), sizes, names)
+
+
+def _kept(leaf: Tensor) -> Tensor:
+    return rounded(leaf) if leaf.is_floating_point() else leaf
 
 
 def _targets(raw: Mapping[str, Any], names: tuple[str, ...]) -> tuple[list[Tree], tuple[str, ...]]:
@@ -140,9 +146,16 @@ def _joined(what: str, splits: Sequence[str] | Mapping[str, Any], trees: Sequenc
     """One tree of the splits' trees."""
     if len(trees) == 1:
         return trees[0]
-    forms = [tree_map(lambda leaf: (str(leaf.dtype), *leaf.shape[1:]), tree) for tree in trees]
+    forms = [tree_map(_form, tree) for tree in trees]
     for split, form in zip(splits, forms, strict=True):
         if form != forms[0]:
             raise ValueError(f"{what} of train are {forms[0]} and of {split} {form}: give all splits the same form.")
     parts = [iter(leaves(tree)) for tree in trees]
     return tree_map(lambda _: torch.cat([next(part) for part in parts]), trees[0])
+
+
+def _form(leaf: Tensor) -> tuple[Any, ...]:
+    kind = (
+        torch.float32 if leaf.is_floating_point() else leaf.dtype
+    )  # float64 of one split goes with float32 of another
+    return (str(kind), *leaf.shape[1:])

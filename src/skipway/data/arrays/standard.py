@@ -15,7 +15,10 @@ _BLOCK = 2**16  # samples that are widened at a time
 
 
 class Moments(NamedTuple):
-    """Of every place of a sample's tensor, float32, without the batch; of whole numbers and masks there are none."""
+    """Of every place of a sample's tensor, without the batch; of whole numbers and masks there are none.
+
+    float32 like the values, or float64 where these need it (`skipway.data.rounding`).
+    """
 
     mean: Tensor
     deviation: Tensor  # population; 1 where all samples are alike, which leaves them at 0
@@ -23,17 +26,37 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, values: Tensor) -> Moments:
         """Those of float values, (N, ...)."""
+        if values.dtype == torch.float64:  # it has no bits to spare: numbers from the first one on have
+            start = values[0]
+            mean, deviation = cls._of(values - start)
+            return cls(start + mean, torch.where(deviation > 0, deviation, 1.0))
+        mean, deviation = (moment.float() for moment in cls._of(values))
+        return cls(mean, torch.where(deviation > 0, deviation, 1.0))
+
+    @staticmethod
+    def _of(values: Tensor) -> tuple[Tensor, Tensor]:
+        """In float64."""
         blocks = torch.split(values, _BLOCK)
         # Exact for a feature that is the same everywhere: its float32 numbers have bits to spare in float64.
         mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / len(values)
         variance = torch.stack([((block.double() - mean) ** 2).sum(0) for block in blocks]).sum(0) / len(values)
-        deviation = variance.sqrt().float()
-        return cls(mean.float(), torch.where(deviation > 0, deviation, 1.0))
+        return mean, variance.sqrt()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        wide = {"dtype": "float64"} if self.mean.dtype == torch.float64 else {}
+        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist(), **wide}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Moments:
+        """What `to_dict` wrote, to the same bits."""
+        kind = torch.float64 if content.get("dtype") == "float64" else torch.float32
+        return cls(*(torch.tensor(content[name], dtype=kind) for name in ("mean", "deviation")))
 
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """``(x - mean) / deviation`` of every float tensor of a tree; all else passes as it is."""
+    """``(x - mean) / deviation`` of every float tensor of a tree, as float32; all else passes as it is."""
 
     moments: tuple[Moments | None, ...]
     """Of each leaf, from left to right; None where it passes."""
@@ -58,15 +81,13 @@ class Standard:
     def to_dict(self) -> dict[str, Any]:
         return {
             "kind": "arrays",
-            "leaves": [m and {name: t.tolist() for name, t in m._asdict().items()} for m in self.moments],
+            "leaves": [m and m.to_dict() for m in self.moments],
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Standard:
         """What `to_dict` wrote, to the same bits."""
-        return cls(
-            tuple(m and Moments(torch.tensor(m["mean"]), torch.tensor(m["deviation"])) for m in content["leaves"])
-        )
+        return cls(tuple(m and Moments.from_dict(m) for m in content["leaves"]))
 
     def check_fits(self, inputs: Tree) -> None:
         """Hold it to inputs, (N, ...).
@@ -81,4 +102,7 @@ class Standard:
 
 
 def _standardised(values: Tensor, moments: Moments | None) -> Tensor:
-    return values if moments is None else (values - moments.mean) / moments.deviation
+    """float32; all else as it is."""
+    if moments is not None:
+        values = (values.to(moments.mean.dtype) - moments.mean) / moments.deviation
+    return values.float() if values.is_floating_point() else values

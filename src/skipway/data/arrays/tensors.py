@@ -15,7 +15,8 @@ from skipway.batch.trees import Tree
 def tensors_of(tree: Any, where: str) -> Tree:
     """A tree of tensors of a tree of arrays: tuples and mappings are its branches, whatever else is in it an array.
 
-    Floating-point numbers become float32; whole numbers and truth values stay what they are.
+    Floating-point numbers become float32, and float64 stays, for `skipway.data.rounding`; whole numbers and truth
+    values stay what they are.
 
     Args:
         tree: of tensors, NumPy arrays, or lists of numbers.
@@ -38,7 +39,7 @@ def tensor_of(array: Any, where: str) -> Tensor:
         what = "complex numbers" if tensor.is_complex() else "one number"
         raise ValueError(f"{where}: these are {what}; give real numbers, with a first dimension that counts samples.")
     if tensor.is_floating_point():
-        tensor = tensor.float()
+        tensor = tensor if tensor.dtype == torch.float64 else tensor.float()
         _check_finite(tensor, where)
     return tensor.contiguous()
 
@@ -77,12 +78,25 @@ def _kind(array: np.ndarray[Any, Any]) -> str:
 
 def _check_finite(tensor: Tensor, where: str) -> None:
     wrong = ~tensor.isfinite()
+    what = "NaN or infinite"
+    if not bool(wrong.any()) and tensor.dtype == torch.float64:
+        wrong, what = tensor.abs() > torch.finfo(torch.float32).max, "beyond float32, which ends at 3.4e38"
     count = int(wrong.sum())
     if count:
         sample, *place = wrong.nonzero()[0].tolist()
         at = f", place {', '.join(map(str, place))}" if place else ""
         raise ValueError(
-            f"{where}: {count:,} of {tensor.numel():,} numbers {'is' if count == 1 else 'are'} NaN or infinite, the "
-            f"first in sample {sample}{at} (counted from 0). Leave such samples out, or put numbers there; in a table, "
-            "a DataFrame or a file, what is missing is filled with the training split's mean."
+            f"{where}: {count:,} of {tensor.numel():,} numbers {'is' if count == 1 else 'are'} {what}, the "
+            f"first in sample {sample}{at} (counted from 0). {_remedy(what, where)}"
         )
+
+
+def _remedy(what: str, where: str) -> str:
+    if what.startswith("beyond"):
+        return "Give them in another unit, or as logarithms."
+    if "targets" in where:
+        return "Leave such samples out: what has no target can neither be learned nor scored."
+    return (
+        "Leave such samples out, or put numbers there; in a table, a DataFrame or a file, what is missing is filled "
+        "with the training split's mean."
+    )

@@ -19,7 +19,10 @@ class Columns:
     """Columns that a net learns from, of all rows."""
 
     numbers: Tensor
-    """float32, (N, F): numbers, and truth values as 0 and 1; NaN where one is missing."""
+    """(N, F): numbers, and truth values as 0 and 1; NaN where one is missing.
+
+    float64 as they are read; in a data set float32, where none of the columns needs more (`skipway.data.rounding`).
+    """
     codes: Tensor
     """int64, (N, K): places among each text column's values; -1 where one is missing."""
     number_names: tuple[str, ...]
@@ -66,16 +69,15 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def numbers_of(column: pa.ChunkedArray, name: str) -> Tensor:
-    """float32, (N,); NaN where one is missing.
+    """float64, (N,), all within float32; NaN where one is missing.
 
     Raises:
         ValueError: if one is infinite.
     """
     wide = compute.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    with np.errstate(over="ignore"):  # what is too large is infinite then, and told
-        numbers = torch.from_numpy(wide.astype(np.float32))
+    numbers = torch.from_numpy(np.array(wide))
     numbers[numbers.isnan()] = torch.nan  # which has many forms, and a fingerprint sees them
-    if (wrong := numbers.isinf()).any():
+    if (wrong := numbers.float().isinf()).any():
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f"column {name!r}: {int(wrong.sum()):,} of {len(numbers):,} numbers are infinite or beyond float32, the "

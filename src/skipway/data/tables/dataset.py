@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from skipway.data.address import Address
 from skipway.data.dataset import Request
 from skipway.data.fingerprint import fingerprint
 from skipway.data.in_memory import InMemory
+from skipway.data.rounding import rounded
 from skipway.data.samples import Samples
 from skipway.data.splits import divide
 from skipway.data.tables.columns import Columns, columns_of
@@ -79,6 +80,7 @@ def rows_of(table: Table, address: Address, request: Request) -> Rows:
         raise ValueError(f"{place}: no column is left to learn from, beside the target and what is dropped.")
     found = target_of(rows, target, request.task)
     targets, columns = found.for_task(request.task), columns_of(rows, names)
+    columns = replace(columns, numbers=rounded(columns.numbers))
     samples = Samples({"numbers": columns.numbers, "codes": columns.codes}, targets.values)
     splits = divide(samples, table.sizes, targets.classes, request)
     data = Rows(

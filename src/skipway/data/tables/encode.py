@@ -19,7 +19,7 @@ class Encoder:
     """An encoding at work on a table's tensors."""
 
     encoding: Encoding
-    fill: Tensor  # float32, (F,), like the next two
+    fill: Tensor  # (F,), of the numbers' own dtype, like the next two
     shift: Tensor
     scale: Tensor
     marked_numbers: Tensor  # int64: which of the columns of numbers have a mark
@@ -36,23 +36,24 @@ class Encoder:
         own, theirs = (encoding.numbers, tuple(encoding.texts)), (columns.number_names, tuple(columns.values))
         if own != theirs:
             raise ValueError(f"the preprocessing was fitted on columns {_names(*own)}; these are {_names(*theirs)}.")
+        kind = torch.float64 if encoding.wide else torch.float32
         return cls(
             encoding,
-            fill=torch.tensor(encoding.fill),
-            shift=torch.tensor(encoding.shift),
-            scale=torch.tensor(encoding.scale),
+            fill=torch.tensor(encoding.fill, dtype=kind),
+            shift=torch.tensor(encoding.shift, dtype=kind),
+            scale=torch.tensor(encoding.scale, dtype=kind),
             marked_numbers=_where(encoding.numbers, encoding.marked),
             marked_texts=_where(tuple(encoding.texts), encoding.marked),
             places=_places(encoding, columns),
         )
 
     def __call__(self, samples: Samples) -> tuple[Tree, Tree]:
-        numbers, codes = samples.inputs["numbers"], samples.inputs["codes"]
+        numbers, codes = samples.inputs["numbers"].to(self.fill.dtype), samples.inputs["codes"]
         missing = numbers.isnan()
-        scaled = (torch.where(missing, self.fill, numbers) - self.shift) / self.scale
+        scaled = ((torch.where(missing, self.fill, numbers) - self.shift) / self.scale).float()
         marks = torch.cat([missing[:, self.marked_numbers], codes[:, self.marked_texts] < 0], 1).float()
         count = sum(map(len, self.encoding.texts.values()))
-        one_hot = numbers.new_zeros(len(numbers), count + 1)
+        one_hot = scaled.new_zeros(len(numbers), count + 1)
         columns = torch.arange(codes.shape[1], device=codes.device)
         one_hot.scatter_(1, self.places[columns, codes + 1], 1.0)
         return torch.cat([scaled, marks, one_hot[:, :count]], 1), samples.targets

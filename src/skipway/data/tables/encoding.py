@@ -34,6 +34,8 @@ class Encoding:
     """Columns of text, in their order, with the values of each that have a column, sorted."""
     marked: tuple[str, ...]
     """Columns, of numbers or text, of which values were missing."""
+    wide: bool = False
+    """Whether numbers are float64 until they are standardised (`skipway.data.rounding`), and float32 otherwise."""
 
     @classmethod
     def fit(cls, inputs: Mapping[str, Tensor], columns: Columns, *, standard: bool) -> Encoding:
@@ -54,7 +56,7 @@ class Encoding:
         for name, empty in zip(names, [*missing.all(0).tolist(), *(codes < 0).all(0).tolist()], strict=True):
             if empty:
                 raise ValueError(f"column {name!r} is empty in every training row: leave it out with drop={name}.")
-        fill = numbers.double().nanmean(0).float() if len(columns.number_names) else torch.zeros(0)
+        fill = numbers.double().nanmean(0).to(numbers.dtype) if len(columns.number_names) else torch.zeros(0)
         moments = Moments.of(torch.where(missing, fill, numbers))
         texts = {
             name: _values(name, values, codes[:, place]) for place, (name, values) in enumerate(columns.values.items())
@@ -66,6 +68,7 @@ class Encoding:
             scale=_plain(moments.deviation if standard else torch.ones_like(fill)),
             texts=texts,
             marked=tuple(name for name, some in zip(names, gone, strict=True) if some),
+            wide=numbers.dtype == torch.float64,
         )
 
     @property
@@ -83,7 +86,8 @@ class Encoding:
     def from_dict(cls, content: Mapping[str, Any]) -> Encoding:
         """What `to_dict` wrote, after JSON made lists of its tuples."""
         fields = {name: tuple(content[name]) for name in ("numbers", "fill", "shift", "scale", "marked")}
-        return cls(**fields, texts={name: tuple(values) for name, values in content["texts"].items()})
+        texts = {name: tuple(values) for name, values in content["texts"].items()}
+        return cls(**fields, texts=texts, wide=content.get("wide", False))
 
 
 def _values(name: str, values: tuple[str, ...], codes: Tensor) -> tuple[str, ...]:

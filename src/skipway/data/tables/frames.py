@@ -32,7 +32,7 @@ def keep(source: Any) -> str | None:
     tables, target = {}, None
     for split, part in given.items():
         frame, target = _with_target(part)
-        rows = _rows(frame)
+        rows = rows_in(frame)
         if rows is None:
             return None
         tables[split] = rows
@@ -77,7 +77,8 @@ def _with_target(source: Any) -> tuple[Any, tuple[str, ...] | None]:
     return inputs.assign(**{name: columns[name] for name in columns}), names
 
 
-def _rows(source: Any) -> pa.Table | None:
+def rows_in(source: Any) -> pa.Table | None:
+    """The rows of a table in memory; None where this is none."""
     if isinstance(source, pa.Table):
         return plain(source, {})
     if _is_pandas(source):

@@ -10,6 +10,7 @@ import pyarrow.compute as compute
 import torch
 from torch import Tensor
 
+from skipway.data.rounding import rounded
 from skipway.data.tables.columns import check_names, codes_of, is_number, is_text, numbers_of
 from skipway.data.targets import REGRESSION, Targets, targets_for
 
@@ -33,7 +34,8 @@ class Target(NamedTuple):
 
     columns: tuple[str, ...]
     values: Tensor
-    """float32, int64 or bool, (N,); of several columns float32 (N, columns); of text int64 places among the names."""
+    """float32 (float64 where `skipway.data.rounding` says so), int64 or bool, (N,); of several columns (N, columns); of
+    text int64 places among the names."""
     names: tuple[str, ...]
     """The different texts, sorted; none of numbers."""
 
@@ -60,7 +62,7 @@ def target_of(rows: pa.Table, names: list[str], task: str | None) -> Target:
     column = rows.column(names[0])
     if len(names) > 1:
         several = [numbers_of(rows.column(name), name) for name in names]
-        return Target(tuple(names), torch.stack(several, 1), ())
+        return Target(tuple(names), rounded(torch.stack(several, 1)), ())
     return Target(tuple(names), *(codes_of(column) if is_text(column.type) else (_as_written(column, names[0]), ())))
 
 
@@ -95,4 +97,4 @@ def _why_no_number(column: pa.ChunkedArray) -> str:
 def _as_written(column: pa.ChunkedArray, name: str) -> Tensor:
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
         return torch.from_numpy(np.array(column.to_numpy(zero_copy_only=False)))
-    return numbers_of(column, name)
+    return rounded(numbers_of(column, name))
