@@ -18,6 +18,8 @@ from skipway.cli.main import main
 from skipway.cli.own import use_net
 from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
+from skipway.report.summary import summarise
+from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
@@ -113,9 +115,18 @@ def test_from_python_a_function_is_a_net(tmp_path):
         sw.load_net(run.path)
 
 
-def test_what_a_function_does_not_take_is_not_varied(tmp_path):
-    found = run_study(study(lambda depth: mlp(depth, "residual"), gates=("plain", "highway")), tmp_path, workers=1)
+def deep(depth):
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *layers, nn.Linear(8, 10))
+
+
+def test_what_a_function_does_not_take_is_not_varied_and_that_is_said(tmp_path, caplog):
+    found = run_study(study(deep, gates=("plain", "highway")), tmp_path, workers=1)
     assert {cell["gate"] for cell in found.info()["cells"]} == {"own"}
+    assert f"the net {use(deep)} takes no gate, so plain and highway were not varied" in caplog.text
+    said = " ".join(verdict(summarise(found)).sentences)
+    assert "The net takes no gate, so gates were not varied" in said
+    assert "has no block" not in said
 
 
 def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
