@@ -58,6 +58,15 @@ def test_a_long_training_is():
     assert choose_execution(net, SHAPE, images=int(enough) + 1) == COMPILED
 
 
+def test_a_net_whose_cost_nobody_knows_is_not_compiled():
+    class Checking(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) if bool(x.sum() > 0) else super().forward(-x)
+
+    net = nn.Sequential(Checking(3, 4, 3), *[nn.Sequential(Checking(4, 4, 3, padding=1), nn.ReLU()) for _ in range(3)])
+    assert not choose_execution(net, (3, 8, 8), images=10**15).compiled
+
+
 def test_blocks_that_come_and_go_by_chance_are_not_compiled():
     net = build("stochastic-depth-8", num_classes=10)
     assert choose_execution(net, SHAPE, images=10**12) == Execution(channels_last=True, compiled=False)

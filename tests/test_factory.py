@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,18 @@ import torch
 from torch import nn
 
 import skipway as sw
+from skipway.anatomy.skips import find_skips
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.cli.main import main
 from skipway.cli.own import use_net
+from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
+from skipway.report.summary import summarise
+from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
+from skipway.studies.grid import Cell, Plan, checked, stacks_of
 from skipway.studies.runner import run_study
 from skipway.tasks.make import make_task, use_loss
 from skipway.training.recipe import Recipe
@@ -109,9 +115,18 @@ def test_from_python_a_function_is_a_net(tmp_path):
         sw.load_net(run.path)
 
 
-def test_what_a_function_does_not_take_is_not_varied(tmp_path):
-    found = run_study(study(lambda depth: mlp(depth, "residual"), gates=("plain", "highway")), tmp_path, workers=1)
+def deep(depth):
+    layers = [layer for _ in range(depth) for layer in (nn.Linear(8, 8), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *layers, nn.Linear(8, 10))
+
+
+def test_what_a_function_does_not_take_is_not_varied_and_that_is_said(tmp_path, caplog):
+    found = run_study(study(deep, gates=("plain", "highway")), tmp_path, workers=1)
     assert {cell["gate"] for cell in found.info()["cells"]} == {"own"}
+    assert f"the net {use(deep)} takes no gate, so plain and highway were not varied" in caplog.text
+    said = " ".join(verdict(summarise(found)).sentences)
+    assert "The net takes no gate, so gates were not varied" in said
+    assert "has no block" not in said
 
 
 def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
@@ -163,6 +178,19 @@ def dicey(depth, gate):
     return net
 
 
+def reseeded(depth, gate):
+    torch.manual_seed(0)
+    return mlp(depth, gate)
+
+
+def ungated(depth, gate):
+    return mlp(depth, "residual")
+
+
+def unskipped(depth, skip):
+    return mlp(depth, "residual")
+
+
 def no_module(depth, gate):
     return [mlp(depth, gate)]
 
@@ -178,6 +206,9 @@ def greedy(depth, gate, vocabulary):
         (narrow, "do not fit the task classification"),
         (deaf, "it does not take a batch of these data, (2, 1, 8, 8)"),
         (dicey, "made twice of one seed, 1.weight differs. Draw initial weights from torch's global generator"),
+        (reseeded, "its nets of the seeds 0 and 1 start from the same weights at depth 2"),
+        (ungated, "its nets of the gates plain and residual are the same at depth 4"),
+        (unskipped, "its nets of the gates plain and residual are the same at depth 4"),
         (no_module, "it must return a torch.nn.Module; it returned a list"),
         (greedy, "it asks for vocabulary, which a study cannot give. It may take depth, gate, skip, width"),
     ],
@@ -185,9 +216,51 @@ def greedy(depth, gate, vocabulary):
 )
 def test_what_a_study_cannot_rest_on_is_refused_with_the_rule(make, words, tmp_path):
     with pytest.raises(ValueError) as error:
-        run_study(study(make), tmp_path / "study", workers=1)
+        run_study(study(make, seeds=(0, 1)), tmp_path / "study", workers=1)
     assert words in str(error.value)
     assert not (tmp_path / "study").exists()
+
+
+class HandMade(nn.Module):
+    """A block that keeps its rule to itself: no part of it tells."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.linear, self.carries = nn.Linear(8, 8), gate == "residual"
+
+    def forward(self, x):
+        y = self.linear(x).relu()
+        return x + y if self.carries else y
+
+
+def by_hand(depth, gate):
+    blocks = [HandMade(gate) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *blocks, nn.Linear(8, 10))
+
+
+def blank(depth, gate):
+    net = by_hand(depth, gate)
+    nn.init.zeros_(net[-1].weight)  # all answer alike, and do not learn alike
+    return net
+
+
+@pytest.mark.parametrize("make", [by_hand, blank])
+def test_gates_that_only_the_outputs_or_gradients_tell_are_a_study(make):
+    config, data = study(make), load("digits")
+    assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
+
+
+def test_one_seed_may_stand_for_nets_that_are_always_the_same():
+    config, data = study(reseeded), load("digits")
+    assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
+
+
+def test_what_a_partial_binds_is_not_varied():
+    config = study(functools.partial(mlp, gate="highway"), gates=("plain", "residual"))
+    plan = Plan.of(checked(config), load("digits"))
+    assert plan.config.gates == ("own",)
+    net = plan.build(Cell("own", 2, 0.1, 0))
+    assert [skip.skip.gate.name for skip in find_skips(net)] == ["highway", "highway"]
 
 
 def test_a_width_that_is_not_taken_is_refused(tmp_path):

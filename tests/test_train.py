@@ -402,6 +402,15 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is set by Linux's means")
+def test_what_would_fit_is_advice_where_nothing_can_be_counted():
+    class Checking(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) if bool(x.sum() > 0) else x
+
+    told = what_would_fit(Checking(4, 4), (4,), 64, Resources(accumulate=2))
+    assert "cannot be counted. Try smaller parts of a batch, such as `--accumulate 4`" in told
+
+
 def test_out_of_memory_says_what_would_fit(tmp_path):
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)

@@ -59,10 +59,23 @@ def cost(net: nn.Module, example: Any) -> Cost:
     """
     try:
         products, kept = _trace(_on_meta(net), _batch_of(example))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise ValueError(f"the net does not take inputs of {_in_words(example)}: {error}") from error
+    except Exception as error:  # whatever somebody's net makes of tensors without values
+        raise ValueError(_why_not(example, error)) from error
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return Cost(parameters, products // _BATCH, sum(size // _BATCH for size in kept if size % _BATCH == 0))
+
+
+def cost_if_known(net: nn.Module, example: Any) -> Cost | None:
+    """The same; None of a net whose cost shapes alone do not tell, such as one that branches on values.
+
+    Args:
+        net: any module.
+        example: as `cost` takes it.
+    """
+    try:
+        return cost(net, example)
+    except ValueError:
+        return None
 
 
 def block_costs(net: nn.Module, example: Any) -> list[BlockCost]:
@@ -71,7 +84,17 @@ def block_costs(net: nn.Module, example: Any) -> list[BlockCost]:
     Args:
         net: any module; of one without rows of blocks, there is nothing to tell.
         example: as `cost` takes it.
+
+    Raises:
+        ValueError: as `cost`.
     """
+    try:
+        return _block_costs(net, example)
+    except Exception as error:  # as above
+        raise ValueError(_why_not(example, error)) from error
+
+
+def _block_costs(net: nn.Module, example: Any) -> list[BlockCost]:
     traced = _on_meta(net)
     kept: dict[int, torch.UntypedStorage] = {}
     found: list[BlockCost] = []
@@ -123,6 +146,14 @@ def _batch_of(example: Any) -> Any:
 def _in_words(example: Any) -> str:
     shapes = [tuple(example)] if _is_shape(example) else [tensor.shape[1:] for tensor in tensors(example)]
     return "shape " + ", ".join(" x ".join(map(str, shape)) for shape in shapes)
+
+
+def _why_not(example: Any, error: Exception) -> str:
+    told = (
+        f"{error}" if isinstance(error, RuntimeError | ValueError | TypeError) else f"{type(error).__name__}: {error}"
+    )
+    values = " Costs are counted by shapes alone, without values, and not every net runs so." if "meta" in told else ""
+    return f"the net does not take inputs of {_in_words(example)}: {told}{values}"
 
 
 def _of_inputs(kept: dict[int, torch.UntypedStorage]) -> int:

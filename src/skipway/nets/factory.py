@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -118,7 +119,7 @@ class FunctionFactory(NetFactory):
     Args:
         spec: how a config names it.
         function: it may take depth, gate (a specification), skip (a maker of `Skip`: ``skip(body)``), width, seed and
-            specification, by these names; what it does not take is not varied.
+            specification, by these names; what it does not take, or `functools.partial` binds, is not varied.
 
     Raises:
         ValueError: if it takes something else that has no default.
@@ -128,7 +129,9 @@ class FunctionFactory(NetFactory):
         self.spec, self._function = spec, function
         self.recipe, self.depths = "dense", (4, 8, 16, 32)
         parameters = inspect.signature(function).parameters
-        self._takes = {name for name in _TAKES if name in parameters}
+        # What a functools.partial binds is its user's choice, though its signature still shows it.
+        bound = function.keywords if isinstance(function, functools.partial) else {}
+        self._takes = {name for name in _TAKES if name in parameters and name not in bound}
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         wanted = {name for name, p in parameters.items() if p.default is p.empty and p.kind in named}
         if unknown := wanted - set(_TAKES):

@@ -266,7 +266,7 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
         depth=cells[0]["depth"],
         net=net.get("name", ""),
         computed=tuple(info.get("computed") or {} for info in infos),
-        blocks=net.get("blocks"),
+        blocks=_blocks_of(net),
         parameters=net.get("parameters"),
         multiply_adds=net.get("multiply_adds"),
         training=_choice(cells, rates.get("training")),
@@ -292,6 +292,12 @@ def _read(study: Study, cells: list[Json], rates: Mapping[str, float], failures:
     )
     layers = series.layers(probes, group.gate, group.depth) if trained else []
     return _Part(group, sweep, series.curves(curves, group.gate, group.depth, metric), layers)
+
+
+def _blocks_of(net: Json) -> int | None:
+    """How many blocks a net has; None where nothing tells: of somebody's own net, those without a skip are not seen."""
+    blocks: int | None = net.get("blocks")
+    return None if blocks == 0 and "function" in net else blocks
 
 
 def _at(runs: Sequence[tuple[Run, Json]], rate: float | None) -> list[tuple[Run, Json]]:

@@ -56,7 +56,14 @@ def what_would_fit(net: nn.Module, example: Any, batch: int, resources: Resource
         batch: samples of a step in this process.
         resources: what it ran with.
     """
-    stored, recomputed = activation_bytes(net, example)
+    try:
+        stored, recomputed = activation_bytes(net, example)
+    except ValueError:  # of somebody's own net, shapes alone may not tell it
+        return (
+            f"out of memory: a batch of {batch} samples does not fit, and what this net keeps for its backward pass "
+            f"cannot be counted. Try smaller parts of a batch, such as `--accumulate {2 * resources.accumulate}`; or a "
+            " narrower net or a larger machine."
+        )
     free = _free(torch.device(resources.device)) - 4 * 4 * sum(p.numel() for p in net.parameters())
     now = (resources.accumulate, resources.asked.recompute)
     needs = _per_step(stored, recomputed, batch, *now)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.anatomy.cost import block_costs, cost
+from skipway.anatomy.cost import block_costs, cost_if_known
 from skipway.anatomy.skips import find_skips
 from skipway.data.dataset import Data, Pipeline, evenly
 from skipway.data.part import Part
@@ -157,10 +157,14 @@ def status(fit: Fit, index: int) -> tuple[str, str | None]:
 
 
 def describe(net: nn.Module, architecture: Mapping[str, Any], example: Any) -> dict[str, Any]:
-    """A net, as run.json holds it, with its cost for one of such inputs: a shape, or an example batch."""
-    own = cost(net, example)
+    """A net, as run.json holds it, with its cost for one of such inputs: a shape, or an example batch.
+
+    The cost is None where shapes alone do not tell it.
+    """
+    own = cost_if_known(net, example)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
     blocks = len(net.blocks) if isinstance(net, SkipNet) else len(find_skips(net))
-    counts = {"parameters": own.parameters, "multiply_adds": own.multiply_adds, "blocks": blocks}
+    counts = {"parameters": parameters, "multiply_adds": own and own.multiply_adds, "blocks": blocks}
     return {**architecture, **counts}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from skipway.anatomy.skips import find_skips
 from skipway.data.dataset import Data
-from skipway.nets.factory import OWN, NetFactory, factory
+from skipway.nets.factory import OWN, NetFactory, factory, is_function_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.definitions import Definition, versions
 from skipway.runs.identity import identity
@@ -29,11 +29,10 @@ from skipway.settings.limits import TRAININGS
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.skip.placement import Placement
 from skipway.studies.config import StudyConfig
+from skipway.studies.varied import Shapes, check_depth_counts, check_gate_counts, check_seed_counts
 from skipway.tasks.task import Task
 from skipway.training.optim import moves_stacks
 from skipway.training.replicas import stack_size, why_not_stackable
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -192,10 +191,13 @@ def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Ite
     steps = config.recipe.total_steps(len(plan.data.train))
     cells = cells_of(config)
     shapes: dict[str, dict[Shapes, int]] = {gate: {} for gate in config.gates}
+    deepest: dict[str, nn.Module] = {}
     for gate, depth in product(config.gates, config.depths):
         group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
         net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
-        _check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
+        check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
+        if is_function_name(plan.nets.spec):
+            _check_function(plan, group, net, deepest)
         way = Way(stack_size(_block_output_bytes(net, config.recipe.batch_size), device))
         if not moves_stacks(config.recipe):
             way = Way()
@@ -208,19 +210,25 @@ def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Ite
             yield CellStack(tuple(part), ids, cost, mapped=way.mapped, why=way.why)
 
 
-def _check_depth_counts(spec: str, depth: int, net: nn.Module, met: dict[Shapes, int]) -> None:
-    """Nets of two depths differ; those that were met are noted by the shapes of their weights.
+def _check_function(plan: Plan, group: Sequence[Cell], net: nn.Module, deepest: dict[str, nn.Module]) -> None:
+    """Hold nets of somebody's own of two seeds against each other where they are small, of two gates where deep.
+
+    Args:
+        plan: of the study.
+        group: cells of one gate and depth.
+        net: of the first of them.
+        deepest: nets of the greatest depth, by their gates; one of that depth is added.
 
     Raises:
-        ValueError: if they do not.
+        ValueError: if seeds or gates make no difference.
     """
-    own = tuple((name, tuple(p.shape)) for name, p in net.named_parameters())
-    if own in met:
-        raise ValueError(
-            f"net {spec}: its nets of depth {met[own]} and {depth} have the same parameters. What makes them must heed "
-            "`depth`: a study is of nets that differ in depth."
-        )
-    met[own] = depth
+    depths, (gate, depth) = plan.config.depths, (group[0].gate, group[0].depth)
+    seeds = {cell.seed: cell for cell in group}
+    if depth == min(depths) and len(seeds) > 1:
+        check_seed_counts(plan.nets.spec, depth, ((seed, plan.build(cell)) for seed, cell in seeds.items()))
+    if depth == max(depths) and depth > 0 and len(plan.config.gates) > 1:
+        deepest[gate] = net
+        check_gate_counts(plan.nets.spec, gate, depth, deepest, plan.data, plan.task)
 
 
 def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:

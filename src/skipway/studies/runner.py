@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from skipway.data.dataset import Data
+from skipway.nets.factory import OWN
 from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, read_json, refuse_links
 from skipway.rundir.integrity import read_run, read_study
@@ -35,6 +37,7 @@ from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.machine import cores, environment, usable_device
 
+_LOG = logging.getLogger("skipway")
 _MEMORY = ("store", "recompute")
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
@@ -113,7 +116,16 @@ def run_study(
         ValueError: if the config or the data is not valid.
         BusyError: if another process is running this study.
     """
-    config = checked(config)
+    asked, config = config.gates, checked(config)
+    if config.gates == (OWN,) != tuple(asked):
+        _LOG.warning(
+            "the net %s takes no gate, so %s %s not varied: this study is of one net at several depths.",
+            *(
+                config.net,
+                " and ".join(filter(None, (", ".join(asked[:-1]), asked[-1]))),
+                "was" if len(asked) == 1 else "were",
+            ),
+        )
     observer = observer or StudyObserver()
     study = Study(Path(out) if out is not None else default_out(config))
     refuse_links(study.path)

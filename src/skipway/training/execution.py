@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipway.anatomy.cost import BlockCost, cost
+from skipway.anatomy.cost import BlockCost, cost_if_known
 from skipway.anatomy.rows import rows_of
 from skipway.skip.gate import Gate
 from skipway.training.memory import segment
@@ -66,8 +66,9 @@ def choose_execution(net: nn.Module, example: Any, *, images: int, asked: Execut
         return replace(asked, channels_last=False, compiled=False)
     # A random gate decides anew in every step which branches run at all: that is no one program.
     random = any(isinstance(module, Gate) and module.random for module in net.modules())
-    worth = not random and rows_of(net) and cost(net, example).multiply_adds * images >= _LEAST_PRODUCTS
-    return replace(asked, channels_last=True, compiled=bool(worth) and can_compile())
+    known = cost_if_known(net, example) if not random and rows_of(net) else None
+    worth = known is not None and known.multiply_adds * images >= _LEAST_PRODUCTS
+    return replace(asked, channels_last=True, compiled=worth and can_compile())
 
 
 def prepare(net: nn.Module, execution: Execution, costs: Sequence[BlockCost] = ()) -> None:

@@ -16,6 +16,8 @@ from skipway.report.verdict.fit import fit
 from skipway.report.verdict.gains import gains, pays
 from skipway.report.verdict.inside import gates, gradient
 
+_UNGATED = "own"  # the gate of nets whose maker takes none
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -102,6 +104,11 @@ def _scope(summary: Summary) -> list[str]:
     if known and len(summary.depths) == 1:
         sentences.append(
             f"This study has one depth, {summary.depths[0]}: it says nothing of what more or less depth would do."
+        )
+    if summary.gates == [_UNGATED]:
+        sentences.append(
+            "The net takes no gate, so gates were not varied: nothing here compares a net that has skips with one that "
+            "has none."
         )
     bare = sorted({group.depth for group in known if group.blocks == 0})
     if bare:
