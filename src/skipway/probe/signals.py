@@ -14,6 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from skipway.anatomy.layers import Layer
 from skipway.batch.trees import call, first_float
 from skipway.probe.handles import read_flows
+from skipway.skip.as_found import as_found
 from skipway.skip.draws import drawn_alike
 from skipway.skip.gate import Flow
 
@@ -46,7 +47,7 @@ def measure(
     """
     count = replicas or 1
     outputs: dict[str, _Output] = {}
-    with _as_found(net), torch.enable_grad(), ExitStack() as hooks:
+    with _in_training_mode(net), torch.enable_grad(), ExitStack() as hooks:
         flows = hooks.enter_context(read_flows(net))
         for layer in layers:
             hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs, count))
@@ -137,18 +138,9 @@ def _keep_output(module: nn.Module, name: str, into: dict[str, _Output], count: 
 
 
 @contextmanager
-def _as_found(net: nn.Module) -> Iterator[None]:
-    """Training mode within; mode, buffers (running statistics) and the random state as they were, after."""
-    modes = {module: module.training for module in net.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    net.train()
-    try:
-        with torch.random.fork_rng(), drawn_alike(0):
-            torch.manual_seed(0)
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+def _in_training_mode(net: nn.Module) -> Iterator[None]:
+    """Training mode within; the net and the random state as they were, after."""
+    with as_found(net), torch.random.fork_rng(), drawn_alike(0):
+        net.train()
+        torch.manual_seed(0)
+        yield

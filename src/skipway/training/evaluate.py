@@ -10,6 +10,7 @@ from torch import Tensor
 from skipway.batch.trees import first, tree_map
 from skipway.data.dataset import Pipeline
 from skipway.data.part import Part
+from skipway.skip.as_found import as_found
 from skipway.skip.eager import eager
 from skipway.tasks.task import Task
 from skipway.training.replicas import Replicas
@@ -34,22 +35,20 @@ def evaluate(
     device: str | torch.device = "cpu",
     world: World = ALONE,
 ) -> Scores:
-    """Score every replica on every sample of a split, in evaluation mode; the mode is put back after.
+    """Score every replica on every sample of a split, in evaluation mode; the net is left as it was.
 
     Each of several processes goes over its own part of the split; together they count every sample once.
     """
-    was_training = net.training
     world.share_buffers(net)
-    net.eval()
     loss = torch.zeros(net.count, dtype=torch.float64, device=device)
     scores = torch.zeros(net.count, dtype=torch.float64, device=device)
-    with eager():  # to compile the evaluation too would take longer than it saves
+    with as_found(net.net), eager():  # to compile the evaluation too would take longer than it saves
+        net.net.eval()
         for x, y in pipeline.batches(split, batch_size, device=device, part=Part(world.rank, world.size)):
             inputs, targets = (tree_map(lambda leaf: leaf.expand(net.count, *leaf.shape), tree) for tree in (x, y))
             outputs = net(inputs)
             loss += task.losses(outputs, targets).mean(1).double() * len(first(y))
             if task.metric:
                 scores += task.scores(outputs, targets).double().sum(1)
-    net.train(was_training)
     mean = world.sum(scores) / len(split)
     return Scores(world.sum(loss) / len(split), task.total(mean) if task.metric else None)
