@@ -165,6 +165,53 @@ def test_a_net_that_counts_its_calls_trains_alike_in_a_study_and_alone(tmp_path)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
+class Noisy(nn.Module):
+    """It draws in evaluation mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.linear(x) + torch.randn_like(x) / 10
+
+
+class NoisyOnlyInTraining(Noisy):
+    def forward(self, x):
+        return super().forward(x) if self.training else self.linear(x)
+
+
+def noisy(depth, layer=Noisy):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *[layer() for _ in range(depth)], nn.Linear(8, 10))
+
+
+def noisy_only_in_training(depth):
+    return noisy(depth, NoisyOnlyInTraining)
+
+
+def test_what_a_net_draws_in_evaluation_follows_from_the_seed(tmp_path):
+    def trained(name):
+        torch.rand(len(name))  # wherever the global generator stands
+        run = sw.fit(noisy, "digits", RECIPE, depth=2, seed=3, out=tmp_path / name)
+        return {key: value for key, value in run.info()["metrics"].items() if key != "seconds"}, run
+
+    (first, run), (second, other) = trained("a"), trained("another")
+    assert first == second
+    assert [{**row, "seconds": 0} for row in run.metrics()] == [{**row, "seconds": 0} for row in other.metrics()]
+    scored = run_study(study(noisy, seeds=(3, 4), depths=(2,)), tmp_path / "study", workers=1).run(run.info()["id"])
+    assert {name: scored.info()["metrics"][name] for name in first if name.endswith("loss")} == {
+        name: value for name, value in first.items() if name.endswith("loss")
+    }
+
+
+def test_what_is_drawn_in_evaluation_is_not_missed_in_training(tmp_path):
+    losses = []
+    for make in (noisy, noisy_only_in_training):
+        run = sw.fit(make, "digits", RECIPE, depth=2, seed=3, out=tmp_path / make.__name__)
+        losses.append([row["train_loss"] for row in run.metrics()])
+    assert losses[0] == losses[1]
+
+
 def test_signals_are_measured_on_a_net_that_stays_as_it_was():
     from skipway.anatomy.layers import layers_of_net
     from skipway.probe.signals import measure
