@@ -98,6 +98,16 @@ def _flow_means(flow: Flow | None, count: int) -> dict[str, Tensor]:
 def _mean(value: Tensor | float, count: int) -> Tensor:
     if not isinstance(value, Tensor):
         return torch.full((count,), float(value))
+    if count > 1 and (
+        value.dim() < 3 or len(value) == 1
+    ):  # it does not lead with replicas, as what blocks put out does
+        if value.requires_grad:
+            raise ValueError(
+                f"a gate's T or C is of shape {tuple(value.shape)} for {count} replicas, each with weights of its own: "
+                "it was taken from all of them together. What a gate computes must keep the leading dimensions of its "
+                "input, or those of a parameter of its own: take means over the last dimension alone."
+            )
+        return value.detach().double().mean().expand(count)
     return _by_replica(value.detach(), count).mean(1)
 
 
