@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @contextmanager
 def as_found(net: nn.Module) -> Iterator[None]:
     """A context after which modes, buffers (running statistics) and modules' other attributes are what they were.
 
-    What a module keeps in a list or another object of its own, and changes there, stays changed; so do parameters.
+    What a module keeps in a list or another object of its own, and changes there, stays changed; so does a tensor that
+    is no buffer and is changed in place. (Of a net that `torch.vmap` ran, such a tensor cannot even be copied.)
     """
     kept = [(vars(module), dict(vars(module))) for module in net.modules()]
     kept += [(module._buffers, dict(module._buffers)) for module in net.modules()]
-    values = [(tensor, tensor.clone()) for tensor in _kept_tensors(net)]
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         yield
     finally:
@@ -26,12 +27,5 @@ def as_found(net: nn.Module) -> Iterator[None]:
                 del now[key]
             now.update(before)
         with torch.no_grad():
-            for tensor, value in values:
-                tensor.copy_(value)
-
-
-def _kept_tensors(net: nn.Module) -> Iterator[Tensor]:
-    """What modules keep from call to call: buffers, and tensors that are mere attributes."""
-    yield from net.buffers()
-    attributes = (value for module in net.modules() for value in vars(module).values())
-    yield from (value for value in attributes if isinstance(value, Tensor) and not value.requires_grad)
+            for buffer, value in buffers:
+                buffer.copy_(value)
