@@ -146,6 +146,106 @@ def test_a_module_whose_parameters_have_hooks_is_refused(kind, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Counter(nn.Module):
+    """What it does depends on how often it ran: it keeps count in all the ways that there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.calls = nn.Linear(8, 8), 0
+        self.register_buffer("added", torch.zeros(()))
+        self.register_buffer("assigned", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.added += 1
+        self.assigned = self.assigned + 1
+        return self.linear(x) * (1 + (self.calls + self.added + self.assigned) / 100)
+
+
+def counting(depth):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *[Counter() for _ in range(depth)], nn.Linear(8, 10))
+
+
+def test_no_check_runs_the_net_that_is_trained():
+    planned = plan_run(RunConfig(net=use(counting), depth=2, recipe=RECIPE))
+    assert all((c.calls, c.added, c.assigned) == (0, 0, 0) for c in planned.net if isinstance(c, Counter))
+
+
+def test_a_net_that_counts_its_calls_trains_alike_in_a_study_and_alone(tmp_path):
+    together = run_study(study(counting, seeds=(0, 1)), tmp_path / "study", workers=1)
+    alone = sw.fit(counting, "digits", RECIPE, depth=2, seed=0, out=tmp_path / "alone")
+    run = together.run(alone.info()["id"])
+    assert run.info()["metrics"]["train_loss"] == alone.info()["metrics"]["train_loss"]
+    ours, theirs = (sw.load_net(r.path, net=counting).net.state_dict() for r in (run, alone))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+class Noisy(nn.Module):
+    """It draws in evaluation mode, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.linear(x) + torch.randn_like(x) / 10
+
+
+class NoisyOnlyInTraining(Noisy):
+    def forward(self, x):
+        return super().forward(x) if self.training else self.linear(x)
+
+
+def noisy(depth, layer=Noisy):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *[layer() for _ in range(depth)], nn.Linear(8, 10))
+
+
+def noisy_only_in_training(depth):
+    return noisy(depth, NoisyOnlyInTraining)
+
+
+def test_what_a_net_draws_in_evaluation_follows_from_the_seed(tmp_path):
+    def trained(name):
+        torch.rand(len(name))  # wherever the global generator stands
+        run = sw.fit(noisy, "digits", RECIPE, depth=2, seed=3, out=tmp_path / name)
+        return {key: value for key, value in run.info()["metrics"].items() if key != "seconds"}, run
+
+    (first, run), (second, other) = trained("a"), trained("another")
+    assert first == second
+    assert [{**row, "seconds": 0} for row in run.metrics()] == [{**row, "seconds": 0} for row in other.metrics()]
+    scored = run_study(study(noisy, seeds=(3, 4), depths=(2,)), tmp_path / "study", workers=1).run(run.info()["id"])
+    assert {name: scored.info()["metrics"][name] for name in first if name.endswith("loss")} == {
+        name: value for name, value in first.items() if name.endswith("loss")
+    }
+
+
+def test_what_is_drawn_in_evaluation_is_not_missed_in_training(tmp_path):
+    losses = []
+    for make in (noisy, noisy_only_in_training):
+        run = sw.fit(make, "digits", RECIPE, depth=2, seed=3, out=tmp_path / make.__name__)
+        losses.append([row["train_loss"] for row in run.metrics()])
+    assert losses[0] == losses[1]
+
+
+def test_signals_are_measured_on_a_net_that_stays_as_it_was():
+    from skipway.anatomy.layers import layers_of_net
+    from skipway.probe.signals import measure
+
+    net = counting(2).eval()
+    x = torch.randn(4, 64)
+    measure(net, x, lambda outputs: outputs.mean(), layers=layers_of_net(net, x))
+    assert not any(module.training for module in net.modules())
+    assert [(c.calls, float(c.added), float(c.assigned)) for c in net if isinstance(c, Counter)] == [(0, 0, 0)] * 2
+
+
+def frozen(depth, gate):
+    return mlp(depth, gate).requires_grad_(False)
+
+
+def without_weights(depth):
+    return nn.Sequential(nn.Flatten(), *[nn.ReLU() for _ in range(depth)])
+
+
 def test_an_edit_of_the_function_is_another_net():
     def made(activation):
         return lambda depth, gate: nn.Sequential(mlp(depth, gate), activation())
@@ -210,6 +310,8 @@ def greedy(depth, gate, vocabulary):
         (ungated, "its nets of the gates plain and residual are the same at depth 4"),
         (unskipped, "its nets of the gates plain and residual are the same at depth 4"),
         (no_module, "it must return a torch.nn.Module; it returned a list"),
+        (frozen, "all its parameters are frozen, so there is nothing to train. At least one parameter must have"),
+        (without_weights, "it has no parameters, so there is nothing to train"),
         (greedy, "it asks for vocabulary, which a study cannot give. It may take depth, gate, skip, width"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -277,8 +379,42 @@ def test_a_loss_of_ones_own_is_a_task(tmp_path):
     assert metrics["test_loss"] > 0
     assert "test_error" not in metrics
     assert run.info()["task"]["metric"] is None
-    with pytest.raises(ValueError, match=r"must be one number each, \(256,\); it is \(\)"):
+    with pytest.raises(ValueError, match=r"must be one number each, \(2,\); it is \(\)"):
         sw.fit("residual-dense-3", "digits", RECIPE, task=lambda a, b: squared(a, b).mean(), out=tmp_path / "scalar")
+
+
+def detached(outputs, targets):
+    return nn.functional.cross_entropy(outputs.detach(), targets, reduction="none")
+
+
+def by_numpy(outputs, targets):
+    return torch.from_numpy(outputs.detach().numpy()[:, 0] ** 2)
+
+
+def returns_numpy(outputs, targets):
+    return outputs.detach().numpy()[:, 0]
+
+
+def wrong_ones(outputs, targets):
+    return (outputs.argmax(1) != targets).long()
+
+
+@pytest.mark.parametrize("net", [mlp, "dense"])
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (detached, "gives numbers that are detached from the net's outputs. Losses must be floating-point numbers"),
+        (by_numpy, "gives numbers that are detached from the net's outputs"),
+        (returns_numpy, "it is ndarray"),
+        (wrong_ones, "gives numbers of type int64. Losses must be floating-point numbers that torch computes"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_loss_that_cannot_be_trained_is_refused_before_anything_is(net, loss, words, tmp_path):
+    with pytest.raises(ValueError) as error:
+        sw.study(net=net, task=loss, gates="plain", depths=2, seeds=0, recipe=RECIPE, out=tmp_path / "s", workers=1)
+    assert words in str(error.value)
+    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(

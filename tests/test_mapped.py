@@ -19,6 +19,7 @@ from helpers import CLASSES
 from skipway.nets.factory import use
 from skipway.rundir.integrity import read_run
 from skipway.runs.fit import Resources, train_nets
+from skipway.skip.as_found import as_found
 from skipway.studies import trials
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Plan, checked, stacks_of
@@ -439,6 +440,25 @@ def test_the_trial_gives_each_net_batches_of_its_own():
     assert len(together) == 3
     assert all(not torch.equal(*targets) for targets in together)
     assert why_not_mapped(nets_of(Conv)[0], batches(Conv, 3), by_own_mean) is not None
+
+
+class Stashes(Layer):
+    def forward(self, x):
+        self.last = super().forward(x).detach()
+        return super().forward(x)
+
+
+def test_mapped_nets_that_keep_what_they_computed_stay_as_they_were():
+    """What they keep is a tensor of the mapping, which nobody can read after it."""
+    net = Mapped([Stashes(), Stashes()])
+    net(torch.randn(2, 3, 12))
+    before = net.net.last
+    with as_found(net.net):
+        net.net.eval()
+        net(torch.randn(2, 3, 12))
+        assert net.net.last is not before
+    assert net.net.last is before
+    assert net.net.training
 
 
 def test_speed_is_measured_on_copies():

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers import CLASSES, cross_entropy, dense, digits, error_rate, scramble
+from skipway.anatomy.layers import layers_of_net
 from skipway.data.images.batches import BatchStream
 from skipway.nets.stack import SkipNet
+from skipway.probe.signals import measure
 from skipway.skip.block import Skip
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.skip.placement import Placement
@@ -381,3 +383,62 @@ def test_parameters_that_a_stack_would_treat_otherwise_are_not_stacked(change, r
 def test_what_has_no_parameters_may_stand_in_two_places():
     relu = nn.ReLU()
     assert why_not_stackable(nn.Sequential(nn.Linear(4, 4), relu, nn.Linear(4, 4), relu)) is None
+
+
+class Constant(Gate):
+    """T is a tensor that knows nothing of replicas."""
+
+    value: Tensor = torch.tensor(0.5)
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.value, None)
+
+
+class OfFeatures(Constant):
+    value = torch.tensor([0.1, 0.2, 0.3, 0.6])
+
+
+class OfAll(Constant):
+    """T is the mean of all weights that there are."""
+
+    def __init__(self, placement: Placement) -> None:
+        super().__init__(placement)
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, z: Tensor) -> Flow:
+        return Flow(self.weight.mean().sigmoid(), None)
+
+
+def measured(gate: type[Gate], count: int) -> list[list[dict]]:
+    def net(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(*(Skip(gate(Placement.of(body)), body) for body in (nn.Linear(4, 4), nn.Linear(4, 4))))
+
+    together = stack([net(seed) for seed in range(count)])
+    x = torch.linspace(-1, 1, 12).reshape(3, 4)
+    replicas = count if count > 1 else None
+    x = x.expand(count, 3, 4) if replicas else x
+    return measure(
+        together.net,
+        x,
+        lambda outputs: outputs.reshape(count, -1).square().mean(1),
+        layers=layers_of_net(together.net, x),
+        replicas=replicas,
+    )
+
+
+@pytest.mark.parametrize("gate", [Constant, OfFeatures])
+def test_a_gate_whose_flow_is_a_constant_tensor_is_measured_in_a_stack(gate):
+    (alone,) = measured(gate, 1)
+    together = measured(gate, 2)
+    assert len(together) == 2
+    for own in together:
+        for key in ("transform_mean", "carry_mean"):
+            assert [row[key] for row in own] == [row[key] for row in alone]
+    for row, expected in zip(together[0], alone, strict=True):
+        assert row["activation_std"] == pytest.approx(expected["activation_std"])
+
+
+def test_a_flow_that_was_taken_from_all_replicas_is_told():
+    with pytest.raises(ValueError, match=r"of shape \(\) for 2 replicas, .* taken from all of them together"):
+        measured(OfAll, 2)

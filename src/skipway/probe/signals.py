@@ -14,6 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from skipway.anatomy.layers import Layer
 from skipway.batch.trees import call, first_float
 from skipway.probe.handles import read_flows
+from skipway.skip.as_found import as_found
 from skipway.skip.draws import drawn_alike
 from skipway.skip.gate import Flow
 
@@ -46,7 +47,7 @@ def measure(
     """
     count = replicas or 1
     outputs: dict[str, _Output] = {}
-    with _as_found(net), torch.enable_grad(), ExitStack() as hooks:
+    with _in_training_mode(net), torch.enable_grad(), ExitStack() as hooks:
         flows = hooks.enter_context(read_flows(net))
         for layer in layers:
             hooks.enter_context(_keep_output(net.get_submodule(layer.name), layer.name, outputs, count))
@@ -97,6 +98,16 @@ def _flow_means(flow: Flow | None, count: int) -> dict[str, Tensor]:
 def _mean(value: Tensor | float, count: int) -> Tensor:
     if not isinstance(value, Tensor):
         return torch.full((count,), float(value))
+    if count > 1 and (
+        value.dim() < 3 or len(value) == 1
+    ):  # it does not lead with replicas, as what blocks put out does
+        if value.requires_grad:
+            raise ValueError(
+                f"a gate's T or C is of shape {tuple(value.shape)} for {count} replicas, each with weights of its own: "
+                "it was taken from all of them together. What a gate computes must keep the leading dimensions of its "
+                "input, or those of a parameter of its own: take means over the last dimension alone."
+            )
+        return value.detach().double().mean().expand(count)
     return _by_replica(value.detach(), count).mean(1)
 
 
@@ -137,18 +148,9 @@ def _keep_output(module: nn.Module, name: str, into: dict[str, _Output], count: 
 
 
 @contextmanager
-def _as_found(net: nn.Module) -> Iterator[None]:
-    """Training mode within; mode, buffers (running statistics) and the random state as they were, after."""
-    modes = {module: module.training for module in net.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    net.train()
-    try:
-        with torch.random.fork_rng(), drawn_alike(0):
-            torch.manual_seed(0)
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+def _in_training_mode(net: nn.Module) -> Iterator[None]:
+    """Training mode within; the net and the random state as they were, after."""
+    with as_found(net), torch.random.fork_rng(), drawn_alike(0):
+        net.train()
+        torch.manual_seed(0)
+        yield

@@ -111,7 +111,9 @@ def train_nets(
             rates=rates,
             steps=steps,
             epoch_steps=len(data.train) / recipe.batch_size,
-            validate=lambda replicas: evaluate(replicas, watched, pipeline, task, device=device, world=world),
+            validate=lambda replicas: evaluate(
+                replicas, watched, pipeline, task, device=device, world=world, draws=draws_of(seeds[0], "validation")
+            ),
             intervals=points,
             hooks=[clock, probe, *hooks, *savers],
             accumulate=resources.accumulate,
@@ -120,7 +122,8 @@ def train_nets(
             saved=resources.checkpoints.load() if resources.checkpoints else None,
         )
     stream.close()
-    finals = _final_metrics(net, data, pipeline, task, resources, affordable_samples(steps, recipe.batch_size))
+    affordable = affordable_samples(steps, recipe.batch_size)
+    finals = _final_metrics(net, data, pipeline, task, resources, affordable, seeds[0])
     share = {"steps": curves.steps, "seconds": clock.seconds / len(nets)}
     for index, member in enumerate(nets):
         net.fill(index, member)
@@ -130,10 +133,18 @@ def train_nets(
     return Fit(nets, curves, probe.rows, metrics, pipeline, task, execution, guessing)
 
 
-def scores_on(net: Replicas, split: Any, pipeline: Pipeline, task: Task, resources: Resources, name: str) -> list[Row]:
-    """Each net's loss and metric on a split, as run.json names them."""
-    scores = evaluate(net, split, pipeline, task, device=resources.device, world=resources.world)
+def scores_on(
+    net: Replicas, split: Any, pipeline: Pipeline, task: Task, resources: Resources, name: str, seed: int
+) -> list[Row]:
+    """Each net's loss and metric on a split, as run.json names them; the seed is that of the training."""
+    draws = draws_of(seed, name)
+    scores = evaluate(net, split, pipeline, task, device=resources.device, world=resources.world, draws=draws)
     return named_scores(scores, task, name)
+
+
+def draws_of(seed: int, split: str) -> str:
+    """What decides the draws of a net that draws in evaluation mode, too: it is no other net at each look."""
+    return f"seed {seed} on the {split} split"
 
 
 def named_scores(scores: Scores, task: Task, split: str) -> list[Row]:
@@ -169,12 +180,12 @@ def describe(net: nn.Module, architecture: Mapping[str, Any], example: Any) -> d
 
 
 def _final_metrics(
-    net: Replicas, data: Data, pipeline: Pipeline, task: Task, resources: Resources, affordable: int
+    net: Replicas, data: Data, pipeline: Pipeline, task: Task, resources: Resources, affordable: int, seed: int
 ) -> list[Row]:
     """Of the final weights: on the training split (a fixed part of a large one) and on the validation split."""
     part = evenly(data.train, min(_MOST_TRAIN_SAMPLES, max(_FEWEST_TRAIN_SAMPLES, affordable)))
-    trained = scores_on(net, part, pipeline, task, resources, "train")
-    validated = scores_on(net, data.validation, pipeline, task, resources, "validation")
+    trained = scores_on(net, part, pipeline, task, resources, "train", seed)
+    validated = scores_on(net, data.validation, pipeline, task, resources, "validation", seed)
     return [{**a, **b, "train_samples": len(part)} for a, b in zip(trained, validated, strict=True)]
 
 

@@ -21,12 +21,13 @@ from skipway.runs.advice import check_width
 from skipway.runs.config import RunConfig
 from skipway.runs.definitions import Definition, definitions, versions
 from skipway.runs.identity import identity
-from skipway.runs.trial import check_net
+from skipway.runs.trial import check_net, check_outputs
 from skipway.settings.registry import Spec
 from skipway.settings.registry import checked as checked_spec
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.tasks.make import canonical as canonical_task
 from skipway.tasks.make import make_task
+from skipway.tasks.own import OwnLoss
 from skipway.tasks.task import Task
 from skipway.training.optimizers import OPTIMIZERS
 from skipway.training.recipe import Recipe
@@ -218,6 +219,8 @@ def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> 
     net = build(config.width)
     if is_function_name(nets.spec):
         check_net(nets.spec, net, lambda: build(config.width), data, task)
+    elif isinstance(task, OwnLoss):
+        check_outputs(nets.spec, build(config.width), data, task)
     return net
 
 

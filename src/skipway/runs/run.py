@@ -93,9 +93,8 @@ def _run(planned: PlannedRun, folder: Path, resources: Resources, command: str |
     try:
         with machine(threads), stopping_tidily():
             fit = _fit(planned, resources, [record, *hooks])
-            tested = scores_on(
-                Single(planned.net.to(resources.device)), planned.data.test, fit.pipeline, fit.task, resources, "test"
-            )
+            net, seed = Single(planned.net.to(resources.device)), planned.config.seed
+            tested = scores_on(net, planned.data.test, fit.pipeline, fit.task, resources, "test", seed)
     except (Stopped, KeyboardInterrupt):
         record.stop("interrupted")
         raise
@@ -111,7 +110,8 @@ def _score_on_test(run: Run, planned: PlannedRun, resources: Resources) -> None:
         return
     saved = load_net(run.checked(WEIGHTS), lambda: planned.net)
     net, pipeline = Single(saved.net.to(resources.device)), planned.data.restored(saved.preprocess)
-    run.update_metrics(scores_on(net, planned.data.test, pipeline, planned.task, resources, "test")[0])
+    seed = planned.config.seed
+    run.update_metrics(scores_on(net, planned.data.test, pipeline, planned.task, resources, "test", seed)[0])
 
 
 def make_resources(

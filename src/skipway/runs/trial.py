@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from skipway.batch.trees import leaves, tree_map
+from skipway.batch.trees import leaves, map_tensors, tree_map
 from skipway.data.dataset import Data, evenly
 from skipway.tasks.task import Task
 from skipway.training.replicas import Single
@@ -16,7 +16,7 @@ _SAMPLES = 2
 
 
 def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: Data, task: Task) -> None:
-    """Hold a net to what a study rests on.
+    """Hold a net to what a study rests on. It is not run: the one that is made again is, and is thrown away.
 
     Args:
         spec: how its maker is called.
@@ -26,30 +26,49 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
         task: its losses are what its outputs must fit.
 
     Raises:
-        ValueError: if it does not take the data, its outputs do not fit the task, or it is another net each time.
+        ValueError: if it does not take the data, its outputs do not fit the task, it is another net each time, or
+            nothing in it can be trained.
     """
-    for (name, ours), theirs in zip(net.state_dict().items(), again().state_dict().values(), strict=True):
+    if not any(p.requires_grad for p in net.parameters()):
+        held = "all its parameters are frozen" if next(net.parameters(), None) is not None else "it has no parameters"
+        raise ValueError(
+            f"net {spec}: {held}, so there is nothing to train. At least one parameter must have requires_grad=True."
+        )
+    other = again()
+    for (name, ours), theirs in zip(net.state_dict().items(), other.state_dict().values(), strict=True):
         if not torch.equal(ours, theirs):
             raise ValueError(
                 f"net {spec}: made twice of one seed, {name} differs. Draw initial weights from torch's global "
                 "generator alone, which is seeded before each call, and from no generator of another seed."
             )
+    check_outputs(spec, other, data, task)
+
+
+def check_outputs(spec: str, net: nn.Module, data: Data, task: Task) -> None:
+    """Run a net on two samples, and the task on what it puts out.
+
+    Args:
+        spec: how its maker is called.
+        net: one that is thrown away: the run may change its buffers, and whatever else it keeps.
+        data: as of `check_net`.
+        task: likewise.
+
+    Raises:
+        ValueError: if the net does not take the data, its outputs do not fit the task, or the losses cannot be trained.
+    """
     x, y = next(data.pipeline().batches(evenly(data.train, _SAMPLES), _SAMPLES))
     inputs, targets = (tree_map(lambda leaf: leaf[None], tree) for tree in (x, y))
-    was_training = net.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
             outputs = Single(net.eval())(inputs)
     except Exception as error:  # whatever somebody's net makes of it
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(x))
         raise ValueError(
             f"net {spec}: it does not take a batch of these data, {shapes}: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        net.train(was_training)
     try:
-        with torch.no_grad():
-            losses = task.losses(outputs, targets)
+        with torch.enable_grad(), torch.random.fork_rng():
+            losses = task.losses(map_tensors(_trainable, outputs), targets)
     except (IndexError, RuntimeError, ValueError, AttributeError, TypeError) as error:
         shapes = ", ".join(str(tuple(leaf.shape[1:])) for leaf in leaves(outputs) if isinstance(leaf, torch.Tensor))
         raise ValueError(
@@ -57,3 +76,21 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
             f"the task {task.name or 'of your own'}: {error}"
         ) from error
     assert losses.shape == (1, _SAMPLES)
+    _check_losses(losses, task)
+
+
+def _trainable(output: Tensor) -> Tensor:
+    """An output as a training has it: what is computed from it can be followed back to it."""
+    return output.detach().requires_grad_(output.is_floating_point())
+
+
+def _check_losses(losses: Tensor, task: Task) -> None:
+    rule = "Losses must be floating-point numbers that torch computes from the outputs, so that it can find gradients"
+    remedy = (
+        "leave out detach(), no_grad(), numpy and counts such as argmax; what only tells how good a net is, is no loss"
+    )
+    named = f"task {task.name!r}" if task.name else "the loss of your own"
+    if not losses.is_floating_point():
+        raise ValueError(f"{named} gives numbers of type {str(losses.dtype).removeprefix('torch.')}. {rule}: {remedy}.")
+    if not losses.requires_grad:
+        raise ValueError(f"{named} gives numbers that are detached from the net's outputs. {rule}: {remedy}.")

@@ -17,7 +17,7 @@ from skipway.nets.weights import load_net
 from skipway.rundir.layout import WEIGHTS, Json
 from skipway.rundir.run import Run
 from skipway.rundir.study import Study
-from skipway.runs.fit import named_scores
+from skipway.runs.fit import draws_of, named_scores
 from skipway.studies.grid import Cell, Plan
 from skipway.tasks.task import Metric
 from skipway.training.evaluate import evaluate
@@ -92,7 +92,8 @@ def _test_scores(run: Run, cell: Cell, plan: Plan, device: str) -> Json:
     saved = load_net(run.checked(WEIGHTS), lambda: plan.build(cell))
     execution = choose_execution(saved.net, data.spec.example(), images=len(data.test))
     prepare(saved.net.to(device), execution)
-    scores = evaluate(Single(saved.net), data.test, data.restored(saved.preprocess), task, device=device)
+    pipeline, draws = data.restored(saved.preprocess), draws_of(cell.seed, "test")
+    scores = evaluate(Single(saved.net), data.test, pipeline, task, device=device, draws=draws)
     return named_scores(scores, task, "test")[0]
 
 
