@@ -236,7 +236,7 @@ class _Watching(Watched):
     def _weights(self) -> bytes | None:
         try:
             return weights_bytes(self._net, {}, (), {"function": name_of(self._net)})
-        except (RuntimeError, ValueError, AttributeError) as error:  # tied weights, shards, a state that is no tensor
+        except (RuntimeError, ValueError, AttributeError) as error:  # shards, a state that is no tensor
             self._tell([f"weights at the end: they cannot be saved: {told(error)}"])
             return None
 
