@@ -534,3 +534,18 @@ def test_missing_targets_are_refused_and_told_as_such():
     with pytest.raises(ValueError, match="first in sample 7 .* what has no target can neither be learned") as caught:
         load((DRAWS, np.where(np.arange(300) == 7, np.nan, DRAWS[:, 0])))
     assert "filled" not in str(caught.value)
+
+
+def test_whole_numbers_that_may_be_quantities_are_told_so(tmp_path):
+    with pytest.raises(ValueError, match="class '17' has 1 training sample.*quantities.*task='regression'"):
+        load((DRAWS, np.where(np.arange(300) == 7, 17, np.arange(300) % 3)))
+    with pytest.raises(ValueError, match="class 'c' has 1 training sample") as caught:
+        load((DRAWS, np.where(np.arange(300) == 7, "c", np.where(np.arange(300) % 2, "a", "b"))))
+    assert "quantities" not in str(caught.value)
+
+    def net(depth):
+        return torch.nn.Linear(2, 2)
+
+    pairs = np.stack([np.arange(300) % 7, np.arange(300) % 5], 1)
+    with pytest.raises(ValueError, match="do not fit the task next-token.*quantities.*task='regression'"):
+        sw.fit(net, (DRAWS.astype("float32"), pairs), depth=1, out=tmp_path / "run", batch_size=16)

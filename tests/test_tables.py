@@ -273,7 +273,7 @@ def test_a_bunch_of_frames_is_the_table_of_its_arrays(bunch):
 @pytest.mark.parametrize(
     ("frame", "settings", "message"),
     [
-        (PEOPLE, {}, r"which column is to be learned\? Write frame:.*:target=COLUMN.*Columns: height, age, member"),
+        (PEOPLE, {}, r"which column .* learned\? Give sw.load\(table, target='COLUMN'.*Columns: height, age, member"),
         (PEOPLE, {"target": "prise"}, "unknown column of frame:.* 'prise'. Did you mean 'price'"),
         (PEOPLE, {"target": "price+prise"}, "'prise'. Did you mean 'price'"),
         (PEOPLE, {"target": "price", "drop": "agee"}, "'agee'. Did you mean 'age'"),
@@ -399,3 +399,57 @@ def test_columns_that_float32_would_round_away_are_standardised_first(missing):
     again = data.restored(json.loads(json.dumps(data.pipeline().to_dict())))
     assert torch.equal(next(again.batches(data.train, 1000))[0], x)
     assert next(data.pipeline(preprocess="none").batches(data.train, 1000))[0].dtype == torch.float32
+
+
+# --- what people get wrong --------------------------------------------------------------------------------------------
+
+
+def written(folder, values, encoding="utf-8", name="t"):
+    path = folder / "table.csv"
+    rows = [f'{place},"{value}"' for place, value in enumerate(values)]
+    path.write_bytes("\n".join([f"x,{name}", *rows]).encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("task", [None, "regression"])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            [*(f"{place / 7:.4f}" for place in range(30)), "oops"],
+            r"1 of 31 values are none, the first, 'oops', in row 30",
+        ),
+        ([f"{place / 7:.2f}".replace(".", ",") for place in range(30)], r"'0,00', in row 0 .* written with a point"),
+        ([*(f"{place}e-05" for place in range(30)), "-"], r"1 of 31 values are none, the first, '-', in row 30"),
+    ],
+)
+def test_a_target_of_numbers_that_is_read_as_text_is_told_with_its_first_word(values, said, task, tmp_path):
+    with pytest.raises(ValueError, match=f"column 't', is (read as )?text.*{said}"):
+        load(f"{written(tmp_path, values)}:target=t", task=task)
+
+
+def test_texts_and_few_numbers_among_them_are_classes(tmp_path):
+    few = load(f"{written(tmp_path, ['1', '2', 'many'] * 10)}:target=t")
+    assert few.classes == ("1", "2", "many")
+    asked = load(f"{written(tmp_path, [*map(str, range(30)), 'many'] * 9)}:target=t", task="classification")
+    assert len(asked.classes) == 31
+
+
+@pytest.mark.parametrize(("name", "line"), [("größe", 1), ("t", 3)])
+def test_text_that_is_not_utf8_is_told_with_its_line(name, line, tmp_path):
+    values = ["a", "ö" if name == "t" else "b", "a"] * 10
+    path = written(tmp_path, values, "cp1252", name)
+    with pytest.raises(ValueError, match=rf"table.csv, line {line}: byte 0xf6 is not UTF-8.*encoding='cp1252'"):
+        load(f"{path}:target=x,drop={name}")
+    assert load(f"{written(tmp_path, values, name=name)}:target=x").columns.values[name] == tuple(sorted(set(values)))
+
+
+def test_a_target_is_not_dropped(csv):
+    with pytest.raises(ValueError, match="column 'price' is the target, and drop leaves it out"):
+        load(f"{csv}:target=price,drop=price")
+
+
+def test_a_frame_without_a_target_is_told_how_to_load_it():
+    with pytest.raises(ValueError, match=r"Give sw.load\(table, target='COLUMN'\)") as caught:
+        sw.study(PEOPLE)
+    assert "frame:" not in str(caught.value)

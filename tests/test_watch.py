@@ -558,6 +558,31 @@ def test_a_loss_that_is_not_finite_is_divergence(tmp_path):
     assert info["metrics"]["train_loss"] is None
 
 
+@pytest.mark.parametrize("order", ["before", "after", "alone"])
+def test_the_first_step_without_a_finite_loss_is_told(order, tmp_path):
+    net = made()
+    optimizer = None if order == "alone" else torch.optim.SGD(net.parameters(), 0.1)
+    with sw.watch(net, optimizer, out=tmp_path / "run", every=4) as run:
+        for step in range(1, 23):
+            bad = step == 2 or step >= 10  # the one recovered
+            if order == "after":
+                optimizer.step()
+            run.step(torch.tensor(float("nan") if bad else 1.0))
+            if order == "before":
+                optimizer.step()
+    info = read_run(Run(tmp_path / "run"))
+    assert info["reason"] == "the training loss was not finite at step 10"
+
+
+def test_a_watch_that_failed_in_its_first_step_has_no_rows_and_is_not_damaged(tmp_path):
+    with pytest.raises(RuntimeError), sw.watch(made(), out=tmp_path / "run"):
+        raise RuntimeError
+    run = Run(tmp_path / "run")
+    assert read_run(run)["status"] == "failed"
+    assert run.metrics() == []
+    assert run.probes() == []
+
+
 def test_weights_are_kept_where_asked_for_and_loaded_with_the_class_given_again(tmp_path):
     net = made()
     trained(net, 2, out=tmp_path / "run", save=True)

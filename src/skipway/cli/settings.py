@@ -38,6 +38,12 @@ def base_recipe(found: argparse.Namespace, usual: Recipe) -> Recipe:
     return replace(recipe, epochs=None) if found.steps else recipe
 
 
+def asks_for_batch_size(arguments: Sequence[str]) -> bool:
+    """Whether somebody chose the batch size: by its flag, or by a run or a study that the settings are taken from."""
+    chosen = ("--batch-size", "--batch_size", "--config", "--resume")
+    return any(argument.partition("=")[0] in chosen for argument in arguments)
+
+
 def config_of(path: Path) -> Json:
     """The field `config` of a study.json or run.json.
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from skipway.cli.own import use_net
-from skipway.cli.settings import base_recipe, config_of, early
+from skipway.cli.settings import asks_for_batch_size, base_recipe, config_of, early
 from skipway.cli.tell import tell
 from skipway.rundir.integrity import read_study
 from skipway.rundir.layout import STUDY
@@ -61,16 +61,22 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.live import follow
     from skipway.cli.show import show
+    from skipway.runs.plan import with_batch_that_fits
+    from skipway.studies.grid import checked
     from skipway.studies.runner import default_out, run_study
+    from skipway.studies.worker import study_data
 
-    out = command.out or default_out(command.settings)
+    settings = command.settings
+    if not asks_for_batch_size(arguments):
+        settings = with_batch_that_fits(settings, study_data(checked(settings)))
+    out = command.out or default_out(settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
-    _warn_of_another(out, command.settings)
+    _warn_of_another(out, settings)
     try:
         with follow() as watch:
             study = run_study(
-                command.settings,
+                settings,
                 out,
                 workers=command.workers,
                 device=command.device,

@@ -12,7 +12,7 @@ import tyro
 
 from skipway.cli.main import DONE, FAILED
 from skipway.cli.own import use_net
-from skipway.cli.settings import base_recipe, config_of, early
+from skipway.cli.settings import asks_for_batch_size, base_recipe, config_of, early
 from skipway.cli.tell import tell
 from skipway.runs.config import RunConfig
 from skipway.training.recipe import Recipe
@@ -61,6 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     # Everything that needs torch comes after the arguments were understood.
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
+    from skipway.runs.plan import fitted_batch
     from skipway.runs.run import make_resources, resume_config, resume_precision, run_training
     from skipway.runs.trackers import tracker
     from skipway.training.machine import keep_memory
@@ -71,6 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     config, out, precision = command.settings, command.out, command.precision
     if command.resume:
         config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
+    data = None
+    if not asks_for_batch_size(arguments):
+        config, data = fitted_batch(config)
     own = world()
     speaks = own.rank == 0
     resources = make_resources(
@@ -85,7 +89,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with follow_training(config.recipe.batch_size, speaks) as progress:
             tracked = [tracker(command.track, config)] if command.track and speaks else []
-            trained = run_training(config, out, resources=resources, command=asked, hooks=[progress, *tracked])
+            trained = run_training(
+                config, out, resources=resources, command=asked, hooks=[progress, *tracked], data=data
+            )
     except Stopped as stop:
         if speaks:
             tell(f"skipway: {stop}; its state is saved: start the same command again to go on.")

@@ -75,7 +75,14 @@ def _check_enough(train: Samples, classes: Sequence[str], needed: int) -> None:
     counts: Tensor = torch.bincount(train.targets, minlength=len(classes)) if classes else torch.tensor([])
     for name, count in zip(classes, counts.tolist(), strict=True):
         if 0 < count < needed:
+            quantities = " If these are quantities and no classes, give task='regression'." if _whole(classes) else ""
             raise ValueError(
                 f"class {name!r} has {count} training sample{'s' * (count > 1)}, and {needed} splits are to be made of "
                 f"them. Leave out such samples, give the splits yourself, or give more: {needed} a class at least."
+                f"{quantities}"
             )
+
+
+def _whole(classes: Sequence[str]) -> bool:
+    """Whether classes are whole numbers, as they were written."""
+    return all(name.removeprefix("-").isdecimal() for name in classes)

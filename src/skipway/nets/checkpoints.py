@@ -93,11 +93,16 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
+    from skipway.nets.weights import aliases
+
     try:
-        return dict(load_file(path))
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        weights: dict[str, Tensor] = load_file(path)
+        return weights | aliases(metadata, weights)
     except SafetensorError as error:
         raise ValueError(f"{path} is a damaged safetensors file: {error}.") from error
 

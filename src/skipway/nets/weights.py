@@ -12,8 +12,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
+from skipway.batch.storage import apart
 from skipway.nets.registry import build
 from skipway.rundir.layout import WEIGHTS
 
@@ -40,7 +41,7 @@ def weights_bytes(
     *,
     fitted: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """A net as the content of a safetensors file.
+    """A net as the content of a safetensors file. Tied weights are kept once, under their first name.
 
     Args:
         net: any module.
@@ -58,9 +59,12 @@ def weights_bytes(
     about: dict[str, Any] = {"architecture": dict(architecture), "preprocess": preprocess, "classes": list(classes)}
     if fitted is not None:
         about["task"] = dict(fitted)
+    tensors, shared = apart(net.state_dict())
+    if shared:
+        about["shared"] = shared
     # Under one key: the order of several would differ from process to process, and equal nets should be equal files.
     metadata = {_KEY: json.dumps(about)}
-    content: bytes = save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, metadata)
+    content: bytes = save(tensors, metadata)
     return content
 
 
@@ -81,6 +85,7 @@ def load_net(path: str | os.PathLike[str], net: Callable[..., nn.Module] | None 
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         weights = load_file(path)
+        weights |= aliases(metadata, weights)
     except SafetensorError as error:
         raise ValueError(f"{path} is not readable as safetensors: {error}.") from error
     about = _about(metadata)
@@ -107,6 +112,15 @@ def rebuilt(architecture: dict[str, Any], net: Callable[..., nn.Module] | None) 
     if made_by is not None:
         raise ValueError(f"it was made by {made_by}: give that function again, as load_net(path, net=the_function)")
     return build(architecture.pop("name"), **architecture)
+
+
+def aliases(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file's weights under their further names: of tied weights it keeps the first alone."""
+    try:
+        shared = json.loads(metadata[_KEY])["shared"]
+        return {name: weights[kept] for name, kept in shared.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from skipway.rundir.digests import fingerprint, why_no_file, why_other
 from skipway.rundir.files import DamagedError, finite, no_number, read_sealed, write_bytes, write_sealed
 from skipway.rundir.layout import FORMAT, METRICS, PROBE_COLUMNS, PROBES, RUN, WEIGHTS, Json
-from skipway.rundir.records import METRIC_ROW, problem
+from skipway.rundir.records import FINISHED, METRIC_ROW, problem
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class Run:
         return read_sealed(self.path / RUN)
 
     def metrics(self) -> list[Json]:
-        """The rows of metrics.jsonl, in order of steps.
+        """The rows of metrics.jsonl, in order of steps; none of a run that has not ended its first interval.
 
         Raises:
             DamagedError: if they are not what was written.
         """
+        if self._has_not_come_to(METRICS):
+            return []
         path = self.checked(METRICS)
         try:
             rows = [json.loads(line, parse_constant=no_number) for line in path.read_bytes().splitlines()]
@@ -91,19 +94,25 @@ class Run:
         return rows
 
     def probes(self) -> list[Json]:
-        """The rows of probes.parquet: `PROBE_COLUMNS`.
+        """The rows of probes.parquet: `PROBE_COLUMNS`; none of a run that has not come to write them.
 
         Raises:
             DamagedError: if they are not what was written.
         """
         import pyarrow.parquet as pq
 
+        if self._has_not_come_to(PROBES):
+            return []
         path = self.checked(PROBES)
         try:
             rows: list[Json] = pq.read_table(path, columns=list(PROBE_COLUMNS)).to_pylist()
         except (ValueError, OSError) as error:  # Arrow's own errors are both
             raise DamagedError(path, f"it is not readable as Parquet: {error}") from error
         return rows
+
+    def _has_not_come_to(self, name: str) -> bool:
+        """Whether a file is missing because the run is not finished."""
+        return not os.path.lexists(self.path / name) and self.info().get("status") not in FINISHED
 
     @property
     def weights(self) -> Path:

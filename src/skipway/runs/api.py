@@ -14,10 +14,11 @@ from skipway.nets.factory import use, use_module
 from skipway.rundir.run import Run
 from skipway.runs.config import RunConfig
 from skipway.runs.defaults import default_config
+from skipway.runs.plan import fitted_batch
 from skipway.runs.run import make_resources, run_training
 from skipway.runs.trackers import tracker
 from skipway.tasks.make import use_loss
-from skipway.training.changes import RecipeSettings, changed
+from skipway.training.changes import RecipeSettings, asks_for_batch_size, changed
 from skipway.training.loop import Hook
 from skipway.training.recipe import Recipe
 from skipway.training.world import world
@@ -78,7 +79,9 @@ def fit(
         save_every: seconds between two checkpoints; None is half a minute.
         track: a tracker that is told the curves, too: "tensorboard", "wandb", "mlflow", or one of your own.
         hooks: are told how the training goes on.
-        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``.
+        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``. Where no
+            batch size is asked for, and the usual one is more than the training samples, the largest power of two that
+            fits is taken.
 
     Returns:
         The run on disk.
@@ -102,12 +105,15 @@ def fit(
         seed=seed,
         recipe=chosen,
     )
+    loaded = None
+    if not asks_for_batch_size(recipe, settings):
+        config, loaded = fitted_batch(config)
     own = world()
     resources = make_resources(
         device=device, memory=memory, precision=precision, accumulate=accumulate, save_every=save_every, world=own
     )
     tracked = [tracker(track, config)] if track and own.rank == 0 else []
-    return run_training(config, out, resources=resources, hooks=[*hooks, *tracked])
+    return run_training(config, out, resources=resources, hooks=[*hooks, *tracked], data=loaded)
 
 
 def _named(net: str | nn.Module | Callable[..., nn.Module]) -> str:

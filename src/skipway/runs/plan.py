@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ from skipway.tasks.task import Task
 from skipway.training.optimizers import OPTIMIZERS
 from skipway.training.recipe import Recipe
 from skipway.training.schedules import SCHEDULES
+
+_log = logging.getLogger("skipway")
 
 C = TypeVar("C", bound=Any)  # a run's config or a study's: whatever has data, a task and a recipe
 
@@ -162,6 +165,30 @@ def load_data(config: Any) -> Data:
         split_seed=config.split_seed,
         image_size=config.image_size,
     )
+
+
+def with_batch_that_fits(config: C, data: Data) -> C:
+    """A config whose batch size nobody asked for: of few samples, the largest power of two that there are."""
+    usual, most = config.recipe.batch_size, len(data.train)
+    if usual <= most or not most:
+        return config
+    batch_size = 2 ** (most.bit_length() - 1)
+    _log.warning(
+        "batch_size %d: the usual %d is more than the %d training %s of %s.",
+        *(batch_size, usual, most, data.samples, data.name),
+    )
+    return replace(config, recipe=replace(config.recipe, batch_size=batch_size))
+
+
+def fitted_batch(config: RunConfig) -> tuple[RunConfig, Data]:
+    """The same of a config as it was given, and its data.
+
+    Raises:
+        ValueError: as `plan_run`, if the config is not valid.
+        OSError: if data cannot be reached.
+    """
+    data = load_data(checked(config))
+    return with_batch_that_fits(config, data), data
 
 
 def with_data(config: C, data: Data) -> tuple[C, Task]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from skipway.data.dataset import Data
 from skipway.nets.weights import load_net, weights_bytes
 from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, clear_sides, refuse_links
@@ -46,6 +47,7 @@ def run_training(
     resources: Resources | None = None,
     command: str | None = None,
     hooks: Sequence[Hook] = (),
+    data: Data | None = None,
 ) -> Run:
     """Train a net, or go on with it: what is found in its directory is not computed again.
 
@@ -58,6 +60,7 @@ def run_training(
         resources: device, processes, memory; its checkpoints are this run's own.
         command: the shell command that asked for it.
         hooks: are told how it goes on.
+        data: those that the config names, where they are at hand.
 
     Raises:
         ValueError: if the config or the data is not valid, or the directory holds another training.
@@ -66,7 +69,7 @@ def run_training(
         MemoryError: if it does not fit; the message says what would.
     """
     resources = resources or Resources()
-    planned = plan_run(config, bfloat16=resources.asked.bfloat16)
+    planned = plan_run(config, bfloat16=resources.asked.bfloat16, data=data)
     folder = Path(out) if out is not None else Path("runs") / planned.id
     refuse_links(folder)
     if _is_finished(_found(folder, planned)) and not (folder / CHECKPOINT).exists():

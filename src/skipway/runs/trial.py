@@ -13,6 +13,8 @@ from skipway.tasks.task import Task
 from skipway.training.replicas import Single
 
 _SAMPLES = 2
+# Rows of whole numbers are tokens, unless somebody says otherwise.
+_HINTS = {"next-token": " If the targets are quantities and no tokens, give task='regression'."}
 
 
 def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: Data, task: Task) -> None:
@@ -73,7 +75,7 @@ def check_outputs(spec: str, net: nn.Module, data: Data, task: Task) -> None:
         shapes = ", ".join(str(tuple(leaf.shape[1:])) for leaf in leaves(outputs) if isinstance(leaf, torch.Tensor))
         raise ValueError(
             f"net {spec}: its outputs for a batch of {_SAMPLES}, {shapes or type(outputs).__name__}, do not fit "
-            f"the task {task.name or 'of your own'}: {error}"
+            f"the task {task.name or 'of your own'}: {error}{_HINTS.get(task.name, '')}"
         ) from error
     assert losses.shape == (1, _SAMPLES)
     _check_losses(losses, task)

@@ -21,6 +21,7 @@ from skipway.rundir.files import clear_sides, refuse_links
 from skipway.rundir.integrity import FILES
 from skipway.rundir.layout import LOCK, RUN, RUNS, run_id
 from skipway.rundir.locks import locked
+from skipway.runs.blow_up import BlowUp
 from skipway.runs.description import describe, learning_rate, name_of, parameters, rank, unwrapped
 from skipway.runs.failure import told
 from skipway.runs.moments import Moments
@@ -136,6 +137,7 @@ class _Watching(Watched):
         self._full = False  # whether the interval is over, and its row waits for the last loss and for a validation
         self._logged: dict[str, float] = {}
         self._rate: dict[str, float] = {}
+        self._blow_up = BlowUp(counts_itself=optimizer is None)
         self._read_rate()
         self._began = time.perf_counter()
         self._tell([*recorder.about["unseen"], *seen.unseen])
@@ -148,6 +150,8 @@ class _Watching(Watched):
         if self._full and self._calls >= self._steps:  # it belongs to the next interval
             self._end_interval()
         self._recorder.step(values)
+        if loss is not None:
+            self._blow_up.take(self._steps, loss)
         self._calls += 1
         if self._optimizer is None:
             self._count()
@@ -171,7 +175,7 @@ class _Watching(Watched):
         last = {name: value for row in rows for name, value in row.items() if name != "step"} | self._logged
         loss = last.get("train_loss")
         if status == "done" and loss is not None and not math.isfinite(loss):
-            status, reason = "diverged", f"the training loss was not finite at step {self._steps}"
+            status, reason = "diverged", f"the training loss was not finite at step {self._blow_up.step or self._steps}"
         weights = self._weights() if save else None
         metrics = {"steps": self._steps, "seconds": time.perf_counter() - self._began, **last}
         recorder.about["net"]["parameters"] = parameters(self._net)  # of lazy layers it is known only now
@@ -240,6 +244,8 @@ class _Watching(Watched):
         self._logged.clear()
         with self.surviving():  # such as a disk that is full: the next interval writes all of it
             self._recorder.interval(row, self._moments.rows)
+        with self.surviving():
+            self._blow_up.end_interval(self._recorder.rows[-1].get("train_loss"))
 
     def _tell(self, unseen: Sequence[str]) -> None:
         """Say what cannot be seen, in run.json and in a line of the log."""
@@ -252,7 +258,7 @@ class _Watching(Watched):
     def _weights(self) -> bytes | None:
         try:
             return weights_bytes(self._net, {}, (), {"function": name_of(self._net)})
-        except (RuntimeError, ValueError, AttributeError) as error:  # tied weights, shards, a state that is no tensor
+        except (RuntimeError, ValueError, AttributeError) as error:  # shards, a state that is no tensor
             self._tell([f"weights at the end: they cannot be saved: {told(error)}"])
             return None
 

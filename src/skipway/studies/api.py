@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from skipway.data.load import settings_of
 from skipway.nets.factory import use
 from skipway.rundir.study import Study
+from skipway.runs.plan import with_batch_that_fits
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
+from skipway.studies.grid import checked
 from skipway.studies.runner import run_study
+from skipway.studies.worker import study_data
 from skipway.tasks.make import use_loss
-from skipway.training.changes import RecipeSettings, changed
+from skipway.training.changes import RecipeSettings, asks_for_batch_size, changed
 from skipway.training.recipe import Recipe
 
 _DEFAULT = StudyConfig()
@@ -71,7 +74,9 @@ def study(
         device: "auto", "cpu", "cuda" or another of torch's.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
-        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``.
+        settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``. Where no
+            batch size is asked for, and the usual one is more than the training samples, the largest power of two that
+            fits is taken.
 
     Returns:
         The study on disk. `skipway.write_report` writes its page.
@@ -96,6 +101,8 @@ def study(
         width=width,
         recipe=chosen,
     )
+    if not asks_for_batch_size(recipe, settings):
+        config = with_batch_that_fits(config, study_data(checked(config)))
     found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray)
     if found.info()["failures"]:
         raise StudyFailedError(found)

@@ -55,6 +55,11 @@ def changed(recipe: Recipe | str | None, usual: Recipe, settings: Mapping[str, A
     return replace(chosen, **given)
 
 
+def asks_for_batch_size(recipe: Recipe | str | None, settings: Mapping[str, Any]) -> bool:
+    """Whether somebody chose the batch size: by a setting, or a recipe of one's own."""
+    return "batch_size" in settings or isinstance(recipe, Recipe)
+
+
 _LISTS = ("milestones", "augment")
 
 

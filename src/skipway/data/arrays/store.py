@@ -8,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from skipway.batch.storage import apart
 from skipway.data import kept
 from skipway.data.arrays.given import raw_of
 from skipway.data.arrays.raw import Raw
@@ -24,7 +25,9 @@ def keep(source: Any) -> str | None:
     if raw is None:
         return None
     name = kept.name_of("arrays", raw.fingerprint)
-    kept.keep(name, save(raw.tensors, {_KEY: json.dumps(raw.about)}))
+    tensors, shared = apart(raw.tensors)
+    tensors |= {alias: tensors[first].clone() for alias, first in shared.items()}  # inputs that are their own targets
+    kept.keep(name, save(tensors, {_KEY: json.dumps(raw.about)}))
     return name
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from skipway.batch.specification import Specification, TensorSpec
+from skipway.data import kept
 from skipway.data.address import Address
 from skipway.data.dataset import Request
 from skipway.data.fingerprint import fingerprint
@@ -68,6 +69,11 @@ def rows_of(table: Table, address: Address, request: Request) -> Rows:
         ValueError: if a column is missing, or breaks a rule.
     """
     rows, place = table.rows, Path(address.place).name
+    if "target" not in address.options and kept.is_name(address.place):
+        raise ValueError(
+            f"which column of this table is to be learned? Give sw.load(table, target='COLUMN') in its place, and "
+            f"drop='COLUMN' for what does not count. Columns: {', '.join(rows.column_names)}."
+        )
     if "target" not in address.options:
         raise ValueError(
             f"{place}: which column is to be learned? Write {place}:target=COLUMN, and drop=COLUMN for what does not "
@@ -75,6 +81,8 @@ def rows_of(table: Table, address: Address, request: Request) -> Rows:
         )
     target = named_columns(address.options["target"], rows, place)
     dropped = named_columns(address.options["drop"], rows, place) if "drop" in address.options else []
+    if both := [name for name in target if name in dropped]:
+        raise ValueError(f"{place}: column {both[0]!r} is the target, and drop leaves it out: give it one of the two.")
     names = [name for name in rows.column_names if name not in (*target, *dropped)]
     if not names:
         raise ValueError(f"{place}: no column is left to learn from, beside the target and what is dropped.")

@@ -106,12 +106,36 @@ def _read_csv(path: Path) -> pa.Table:
         ),
         convert_options=pa.csv.ConvertOptions(strings_can_be_null=True),
     )
+    _check_text(path, rows)
     if "" in rows.column_names:
         raise ValueError(
             f"{path}: column {rows.column_names.index('') + 1} has no name. If these are row numbers that pandas "
             "wrote, write the file with index=False; or give the column a name, and leave it out with drop=NAME."
         )
     return rows
+
+
+def _check_text(path: Path, rows: pa.Table) -> None:
+    """Arrow reads what is no UTF-8 as bytes.
+
+    Raises:
+        ValueError: if there is such text.
+    """
+    try:
+        if rows.column_names and not any(pa.types.is_binary(kind) for kind in rows.schema.types):
+            return
+    except UnicodeDecodeError:  # a column's name is none
+        pass
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number}: byte 0x{line[error.start]:02x} is not UTF-8, in which tables are read. "
+                    "Write the file so; if it is of an older Windows: "
+                    "pandas.read_csv(FILE, encoding='cp1252').to_csv(NEW, index=False)."
+                ) from None
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:

@@ -76,7 +76,11 @@ def _check(column: pa.ChunkedArray, name: str, task: str | None, *, alone: bool)
         )
     if is_text(column.type):
         if not alone or (task or "").partition(":")[0] == REGRESSION:
-            raise ValueError(f"the target, column {name!r}, {_why_no_number(column)}")
+            told = "is text, and numbers are asked for"
+            raise ValueError(f"the target, column {name!r}, {told}: {_why_no_number(column)}")
+        if task is None and _are_nearly_numbers(column):
+            told = "is read as text, and most of it are numbers"
+            raise ValueError(f"the target, column {name!r}, {told}: {_why_no_number(column)}")
     elif not is_number(column.type):
         raise ValueError(
             f"the target, column {name!r}, holds {column.type}; a target is numbers, truth values or text."
@@ -85,13 +89,27 @@ def _check(column: pa.ChunkedArray, name: str, task: str | None, *, alone: bool)
 
 def _why_no_number(column: pa.ChunkedArray) -> str:
     texts = column.to_pylist()
-    words = [row for row, text in enumerate(texts) if not text.strip().lstrip("+-").replace(".", "", 1).isdecimal()]
+    words = [row for row, text in enumerate(texts) if not _is_number(text)]
     row = words[0] if words else 0
+    comma = " Decimals are written with a point." if _is_number(texts[row].replace(",", ".")) else ""
     return (
-        f"is text, and numbers are asked for: {len(words):,} of {len(texts):,} values are none, the first, "
-        f"{texts[row]!r}, in row {row} (counted from 0). Correct them; or, for classes, leave out task=regression and "
-        "give one target."
+        f"{len(words):,} of {len(texts):,} values are none, the first, {texts[row]!r}, in row {row} (counted from 0)."
+        f"{comma} Correct them, or leave such rows out; for classes give one target and task=classification."
     )
+
+
+def _are_nearly_numbers(column: pa.ChunkedArray) -> bool:
+    """Whether text is too many different values for classes, and most of them are numbers but for a comma."""
+    values = compute.unique(column).to_pylist()
+    return len(values) > MOST_CLASSES and sum(_is_number(text.replace(",", ".")) for text in values) * 2 > len(values)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_written(column: pa.ChunkedArray, name: str) -> Tensor:
