@@ -19,9 +19,11 @@ from skipway.cli.own import use_net
 from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
 from skipway.report.summary import summarise
+from skipway.report.table import columns
 from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
+from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked, stacks_of
 from skipway.studies.runner import run_study
@@ -182,6 +184,19 @@ def unskipped(depth, skip):
     return mlp(depth, "residual")
 
 
+def generous(depth, gate):
+    return nn.Sequential(mlp(depth, gate), nn.Linear(10, 13))
+
+
+class Twice(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def twofold(depth, gate):
+    return Twice(mlp(depth, gate))
+
+
 def no_module(depth, gate):
     return [mlp(depth, gate)]
 
@@ -194,7 +209,9 @@ def greedy(depth, gate, vocabulary):
     ("make", "words"),
     [
         (no_depth, "its nets of depth 2 and 4 have the same parameters. What makes them must heed `depth`"),
-        (narrow, "do not fit the task classification"),
+        (narrow, "do not fit the task classification: one score for each class is asked for, (2, 10)"),
+        (generous, "outputs for a batch of 2, (2, 13), do not fit the task classification: one score for each class"),
+        (twofold, "it returns a tuple, and the task classification takes one tensor: return that alone"),
         (deaf, "it does not take a batch of these data, (2, 1, 8, 8)"),
         (dicey, "made twice of one seed, 1.weight differs. Draw initial weights from torch's global generator"),
         (reseeded, "its nets of the seeds 0 and 1 start from the same weights at depth 2"),
@@ -241,6 +258,44 @@ def test_gates_that_only_the_outputs_or_gradients_tell_are_a_study(make):
     assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
 
 
+class Checking(nn.Linear):
+    def forward(self, x):
+        if torch.isnan(x).any():
+            raise ValueError("a number is missing")
+        return super().forward(x) * float(x.std() + 1)
+
+
+MASK = torch.ones(8)
+
+
+class Masked(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * MASK
+
+
+class Rewired(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        plain = super().forward
+        self.forward = lambda x: plain(x).relu()
+
+
+@pytest.mark.parametrize("body", [Checking, Masked, Rewired])
+def test_a_net_that_shapes_alone_do_not_run_is_trained_and_its_cost_is_left_open(body, tmp_path):
+    def make(depth, gate):
+        row = sw.skip_row(gate, [body(8, 8) for _ in range(depth)])
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), row, nn.Linear(8, 10))
+
+    found = run_study(study(make), tmp_path, workers=1)
+    assert found.info()["failures"] == {}
+    nets = [run.info()["net"] for run in found.runs()]
+    assert {net["multiply_adds"] for net in nets} == {None}
+    assert {net["parameters"] for net in nets} == {65 * 8 + depth * 9 * 8 + 9 * 10 for depth in (2, 4)}
+    summary = summarise(found)
+    shown = next(column for column in columns(summary) if column.heading == "Multiply-adds")
+    assert {shown.cell(group) for group in summary.groups} == {"–"}
+
+
 def test_one_seed_may_stand_for_nets_that_are_always_the_same():
     config, data = study(reseeded), load("digits")
     assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
@@ -252,6 +307,27 @@ def test_what_a_partial_binds_is_not_varied():
     assert plan.config.gates == ("own",)
     net = plan.build(Cell("own", 2, 0.1, 0))
     assert [skip.skip.gate.name for skip in find_skips(net)] == ["highway", "highway"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [(lambda z: z.sigmoid(), "returned a Tensor: its"), (lambda z: sw.Flow(None, None), "returned Flow(None, None)")],
+)
+@pytest.mark.parametrize("net", ["dense", "a function"])
+def test_a_gate_that_returns_no_flow_is_refused_before_it_is_trained(returned, words, net, tmp_path):
+    class Wrong(sw.Gate, name="wrong-by-test"):
+        def forward(self, z):
+            return returned(z)
+
+    try:
+        config = study(mlp, gates=("wrong-by-test",))
+        with pytest.raises(ValueError) as error:
+            run_study(config if net == "a function" else replace(config, net=net), tmp_path / "study", workers=1)
+    finally:
+        GATES.remove("wrong-by-test")
+    assert f"Wrong {words}" in str(error.value)
+    assert "forward(z) returns skipway.Flow(t, c)" in str(error.value)
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_width_that_is_not_taken_is_refused(tmp_path):

@@ -18,12 +18,14 @@ from skipway.nets.foreign import load_weights
 from skipway.nets.registry import is_family, parse_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
+from skipway.runs.code.origin import is_ours
 from skipway.runs.config import RunConfig
 from skipway.runs.definitions import Definition, definitions, versions
 from skipway.runs.identity import identity
 from skipway.runs.trial import check_net
 from skipway.settings.registry import Spec
 from skipway.settings.registry import checked as checked_spec
+from skipway.skip.gate import GATES
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.tasks.make import canonical as canonical_task
 from skipway.tasks.make import make_task
@@ -216,9 +218,13 @@ def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> 
 
     check_width(build, width=config.width, depth=config.depth or 0)
     net = build(config.width)
-    if is_function_name(nets.spec):
-        check_net(nets.spec, net, lambda: build(config.width), data, task)
+    if is_function_name(nets.spec) or not _is_ours(config.gate or OWN):
+        check_net(nets.spec, net, lambda: build(config.width), data, task, about)
     return net
+
+
+def _is_ours(gate: str) -> bool:
+    return gate == OWN or is_ours(GATES[Spec.parse(gate).name])
 
 
 def definitions_of(nets: NetFactory, config: Any, gate: str) -> list[Definition]:

@@ -7,15 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from skipway.batch.trees import leaves, tree_map
+from skipway.batch.specification import Specification
+from skipway.batch.trees import Tree, leaves, tree_map
 from skipway.data.dataset import Data, evenly
+from skipway.skip.gate import FlowError
+from skipway.tasks.classification import Classification
+from skipway.tasks.next_token import NextToken
+from skipway.tasks.regression import Regression
 from skipway.tasks.task import Task
 from skipway.training.replicas import Single
 
 _SAMPLES = 2
+_OF_ONE_TENSOR = (Classification, Regression, NextToken)
 
 
-def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: Data, task: Task) -> None:
+def check_net(
+    spec: str, net: nn.Module, again: Callable[[], nn.Module], data: Data, task: Task, about: Specification
+) -> None:
     """Hold a net to what a study rests on.
 
     Args:
@@ -24,6 +32,7 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
         again: makes it once more, of the same seed.
         data: its batches are what it must take.
         task: its losses are what its outputs must fit.
+        about: what nets are built for.
 
     Raises:
         ValueError: if it does not take the data, its outputs do not fit the task, or it is another net each time.
@@ -40,6 +49,8 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
     try:
         with torch.no_grad():
             outputs = Single(net.eval())(inputs)
+    except FlowError as error:
+        raise ValueError(f"net {spec}: {error}") from error
     except Exception as error:  # whatever somebody's net makes of it
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(x))
         raise ValueError(
@@ -47,6 +58,7 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
         ) from error
     finally:
         net.train(was_training)
+    _check_form(spec, outputs, about, task)
     try:
         with torch.no_grad():
             losses = task.losses(outputs, targets)
@@ -57,3 +69,23 @@ def check_net(spec: str, net: nn.Module, again: Callable[[], nn.Module], data: D
             f"the task {task.name or 'of your own'}: {error}"
         ) from error
     assert losses.shape == (1, _SAMPLES)
+
+
+def _check_form(spec: str, outputs: Tree, about: Specification, task: Task) -> None:
+    """Hold outputs to what the losses would not notice, or would tell in their own words.
+
+    Raises:
+        ValueError: if they are several tensors and the task takes one, or are scores of another number of classes.
+    """
+    if isinstance(task, _OF_ONE_TENSOR) and not isinstance(outputs, torch.Tensor):
+        raise ValueError(
+            f"net {spec}: it returns a {type(outputs).__name__}, and the task {task.name} takes one tensor: return "
+            "that alone, or give a loss of your own, which takes whatever the net returns: task=function."
+        )
+    shape = tuple(outputs.shape[1:])
+    if isinstance(task, Classification) and about.outputs and shape != (_SAMPLES, about.outputs):
+        raise ValueError(
+            f"net {spec}: its outputs for a batch of {_SAMPLES}, {shape}, do not fit the task {task.name}: one score "
+            f"for each class is asked for, {(_SAMPLES, about.outputs)}. What makes it may take `specification`, and "
+            "give its last layer `specification.outputs` units."
+        )
