@@ -131,6 +131,34 @@ def test_what_a_function_does_not_take_is_not_varied_and_that_is_said(tmp_path, 
     assert "has no block" not in said
 
 
+def test_a_run_is_loaded_by_its_path_or_itself_and_other_code_is_told(tmp_path, caplog):
+    def make(depth, gate):
+        return mlp(depth, gate)
+
+    def edited(depth, gate):
+        net = mlp(depth, gate)
+        net.append(nn.Tanh())
+        return net
+
+    found = run_study(study(make, depths=(2,)), tmp_path / "study", workers=1)
+    assert sw.Study(str(found.path)) == found
+    run = next(sw.Study(str(found.path)).runs())
+    assert sw.Run(str(run.path)).info() == run.info()
+    one, other = sw.load_net(run, net=make).net, sw.load_net(str(run.path), net=make).net
+    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    assert not caplog.records
+    sw.load_net(run, net=edited)
+    assert f"{run.path} was trained with other code of its net" in caplog.text
+    with pytest.raises(ValueError, match="is a study's directory, and holds many nets: give a run of it"):
+        sw.load_net(found, net=make)
+
+
+def test_a_module_that_was_trained_is_loaded_without_a_word(tmp_path, caplog):
+    net = mlp(2, "residual")
+    sw.load_net(sw.fit(net, "digits", RECIPE, out=tmp_path), net=lambda: net)
+    assert not caplog.records
+
+
 def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
     net = mlp(2, "residual")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
