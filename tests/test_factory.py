@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked, stacks_of
-from skipway.studies.runner import run_study
+from skipway.studies.runner import default_out, run_study
 from skipway.tasks.make import use_loss
 from skipway.training.recipe import Recipe
 
@@ -225,6 +226,10 @@ def twofold(depth, gate):
     return Twice(mlp(depth, gate))
 
 
+def broken(depth, gate):
+    return {"y": mlp}["x"](depth, gate)
+
+
 def no_module(depth, gate):
     return [mlp(depth, gate)]
 
@@ -245,6 +250,10 @@ def greedy(depth, gate, vocabulary):
         (reseeded, "its nets of the seeds 0 and 1 start from the same weights at depth 2"),
         (ungated, "its nets of the gates plain and residual are the same at depth 4"),
         (unskipped, "its nets of the gates plain and residual are the same at depth 4"),
+        (
+            broken,
+            f"test_factory:broken: KeyError: 'x' ({__file__}, line {broken.__code__.co_firstlineno + 1}, in broken)",
+        ),
         (no_module, "it must return a torch.nn.Module; it returned a list"),
         (greedy, "it asks for vocabulary, which a study cannot give. It may take depth, gate, skip, width"),
     ],
@@ -382,12 +391,73 @@ def test_a_loss_of_ones_own_is_a_task(tmp_path):
         (["--net", "no_such_module:make"], "there is no module of that name here or installed"),
         (["--net", "math:make"], "math has no function 'make'"),
         (["--plugin", "no_such_plugin"], "there is no module of that name here or installed"),
+        (["--net", "my_net.py"], "say which function of the file makes the nets: --net my_net.py:my_net"),
         (["--plugin"], "--plugin needs the name of a module"),
     ],
 )
 def test_what_is_not_there_is_told(flags, words, capsys):
     assert main(["study", *flags]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--plugin", "--net"])
+def test_a_file_that_ends_the_program_is_named(flag, tmp_path, monkeypatch, capsys):
+    name = f"ends_by_{flag.strip('-')}.py"
+    (tmp_path / name).write_text("import sys\n\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", flag, name if flag == "--plugin" else f"{name}:make"]) == 2
+    assert f"{flag} {name}: it ends the program when it is imported, by sys.exit(0)" in capsys.readouterr().err
+
+
+def test_what_a_function_raises_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad_net.py").write_text("def bad(depth, gate):\n    return {}['x']\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "--net", "bad_net.py:bad", "--depths", "2", "--seeds", "0"]) == 2
+    told = capsys.readouterr().err
+    assert "net bad_net.py:bad: KeyError: 'x' (" in told
+    assert "line 2, in bad)" in told
+    assert "Traceback" not in told
+
+
+def test_a_study_of_one_module_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a study varies depth: give a function of depth"):
+        sw.study(net=mlp(2, "residual"), out=tmp_path / "study")
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_a_plugin_may_stand_before_the_command(join, tmp_path, monkeypatch, capsys):
+    name = f"before_{join}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import skipway as sw\n\n\nclass Halves(sw.Gate, name='{name.lower()}'):\n"
+        "    def forward(self, z):\n        return sw.Flow(0.5, 0.5)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = [f"--plugin={name}.py"] if join else ["--plugin", f"{name}.py"]
+    try:
+        assert main([*flags, "gates"]) == 0
+    finally:
+        GATES.remove(name.lower())
+    assert name.lower() in capsys.readouterr().out
+
+
+def test_functions_of_one_name_have_studies_of_their_own():
+    makers = [lambda depth, gate: mlp(depth, gate), lambda depth, gate: mlp(depth, gate, 9)]
+    places = {default_out(checked(study(make))) for make in (*makers, makers[0])}
+    assert len(places) == 2
+    assert all(re.fullmatch(r"digits-test_factory-.*-lambda-[0-9a-f]{8}", place.name) for place in places)
+    assert default_out(StudyConfig()).name == "digits-dense"
+
+
+def test_a_query_tells_the_runs_of_the_study_from_those_of_one_before(tmp_path):
+    for depths in ((2,), (2, 3)):
+        found = run_study(study(mlp, gates=("residual",), depths=depths), tmp_path / "study", workers=1)
+    run_study(study(mlp, gates=("plain",), depths=(3,)), found.path, workers=1)
+    sql = "SELECT gate, depth, in_study FROM runs ORDER BY ALL"
+    rows = [("plain", 3, True), ("residual", 2, False), ("residual", 3, False)]
+    assert sw.query(sql, found)[1] == rows
+    assert sw.query("SELECT gate FROM runs WHERE in_study", found)[1] == [("plain",)]
+    alone = sw.fit(mlp, "digits", RECIPE, gate="plain", depth=2, out=tmp_path / "alone")
+    assert sw.query("SELECT in_study FROM runs", alone)[1] == [(None,)]
 
 
 def test_a_plugin_registers_a_gate_that_the_command_line_knows(tmp_path, monkeypatch, capsys):

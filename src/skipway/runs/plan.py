@@ -13,7 +13,7 @@ from skipway.data.dataset import AUTO, Data
 from skipway.data.images.augment import canonical as canonical_augmentation
 from skipway.data.load import load
 from skipway.data.source import is_source
-from skipway.nets.factory import OWN, FamilyFactory, NetFactory, factory, is_function_name
+from skipway.nets.factory import OWN, FamilyFactory, MakerError, NetFactory, factory, is_function_name
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import is_family, parse_name
 from skipway.rundir.layout import Json, run_id
@@ -21,6 +21,7 @@ from skipway.runs.advice import check_width
 from skipway.runs.code.origin import is_ours
 from skipway.runs.config import RunConfig
 from skipway.runs.definitions import Definition, definitions, versions
+from skipway.runs.failure import told
 from skipway.runs.identity import identity
 from skipway.runs.trial import check_net
 from skipway.settings.registry import Spec
@@ -202,7 +203,10 @@ def build_net(config: RunConfig, nets: NetFactory, about: Specification) -> nn.M
     """
     assert config.gate is not None
     assert config.depth is not None
-    return nets.build(about, gate=config.gate, depth=config.depth, width=config.width, seed=config.seed)
+    try:
+        return nets.build(about, gate=config.gate, depth=config.depth, width=config.width, seed=config.seed)
+    except MakerError as error:
+        raise ValueError(f"net {nets.spec}: {told(error.__cause__ or error)}") from error
 
 
 def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> nn.Module:
