@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -230,6 +231,18 @@ def broken(depth, gate):
     return {"y": mlp}["x"](depth, gate)
 
 
+class Listing(nn.Module):
+    def __init__(self, depth):
+        super().__init__()
+        self.hidden, self.head = [nn.Linear(64, 64) for _ in range(depth)], nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = layer(x)
+        return self.head(x)
+
+
 def no_module(depth, gate):
     return [mlp(depth, gate)]
 
@@ -254,6 +267,7 @@ def greedy(depth, gate, vocabulary):
             broken,
             f"test_factory:broken: KeyError: 'x' ({__file__}, line {broken.__code__.co_firstlineno + 1}, in broken)",
         ),
+        (Listing, "The layers in `hidden` of Listing, a list, are not registered, and would not be trained"),
         (no_module, "it must return a torch.nn.Module; it returned a list"),
         (greedy, "it asks for vocabulary, which a study cannot give. It may take depth, gate, skip, width"),
     ],
@@ -417,6 +431,34 @@ def test_what_a_function_raises_is_told_in_a_line(tmp_path, monkeypatch, capsys)
     assert "net bad_net.py:bad: KeyError: 'x' (" in told
     assert "line 2, in bad)" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "meant"),
+    [
+        (sw.study, "learning_rate", "learning_rates"),
+        (sw.study, "depth", "depths"),
+        (functools.partial(sw.fit, "residual-dense-3"), "learning_rates", "learning_rate"),
+        (sw.study, "step", "steps"),
+    ],
+)
+def test_a_name_that_is_nearly_an_argument_is_told(call, name, meant):
+    with pytest.raises(TypeError, match=rf"there is no setting {name}\. Did you mean {meant}\?"):
+        call(**{name: 0.1})
+
+
+def test_values_may_come_in_arrays(tmp_path):
+    found = sw.study(
+        net=mlp,
+        gates="residual",
+        depths=np.array([1, 2]),
+        seeds=[np.int64(0)],
+        learning_rates=torch.tensor([0.5], dtype=torch.float64),
+        recipe=RECIPE,
+        out=tmp_path,
+        workers=1,
+    )
+    assert [(cell["depth"], cell["learning_rate"]) for cell in found.info()["cells"]] == [(1, 0.5), (2, 0.5)]
 
 
 def test_a_study_of_one_module_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -88,7 +89,7 @@ def study(
         )
     named = net if isinstance(net, str) else use(net)
     default = default_config(named)
-    chosen = changed(recipe, default.recipe, settings)
+    chosen = changed(recipe, default.recipe, settings, beside=inspect.signature(study).parameters)
     if learning_rates is not None:
         chosen = replace(chosen, learning_rates=_several(learning_rates))
     own_task = task if task is None or isinstance(task, str) else use_loss(task)
@@ -130,7 +131,12 @@ class StudyFailedError(RuntimeError):
 
 
 def _several(values: T | Iterable[T]) -> tuple[T, ...]:
-    """Several values as a tuple; a single one, which a string is too, as a tuple of one."""
+    """Several values as a tuple; a single one, which a string is too, as a tuple of one. NumPy's become Python's."""
+    values = _plain(values)
     if isinstance(values, str) or not isinstance(values, Iterable):
         return (values,)
-    return tuple(values)
+    return tuple(map(_plain, values))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
