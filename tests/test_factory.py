@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,12 +21,14 @@ from skipway.cli.own import use_net
 from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
 from skipway.report.summary import summarise
+from skipway.report.table import columns
 from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
+from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked, stacks_of
-from skipway.studies.runner import run_study
+from skipway.studies.runner import default_out, run_study
 from skipway.tasks.make import make_task, use_loss
 from skipway.training.recipe import Recipe
 
@@ -127,6 +131,34 @@ def test_what_a_function_does_not_take_is_not_varied_and_that_is_said(tmp_path, 
     said = " ".join(verdict(summarise(found)).sentences)
     assert "The net takes no gate, so gates were not varied" in said
     assert "has no block" not in said
+
+
+def test_a_run_is_loaded_by_its_path_or_itself_and_other_code_is_told(tmp_path, caplog):
+    def make(depth, gate):
+        return mlp(depth, gate)
+
+    def edited(depth, gate):
+        net = mlp(depth, gate)
+        net.append(nn.Tanh())
+        return net
+
+    found = run_study(study(make, depths=(2,)), tmp_path / "study", workers=1)
+    assert sw.Study(str(found.path)) == found
+    run = next(sw.Study(str(found.path)).runs())
+    assert sw.Run(str(run.path)).info() == run.info()
+    one, other = sw.load_net(run, net=make).net, sw.load_net(str(run.path), net=make).net
+    assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    assert not caplog.records
+    sw.load_net(run, net=edited)
+    assert f"{run.path} was trained with other code of its net" in caplog.text
+    with pytest.raises(ValueError, match="is a study's directory, and holds many nets: give a run of it"):
+        sw.load_net(found, net=make)
+
+
+def test_a_module_that_was_trained_is_loaded_without_a_word(tmp_path, caplog):
+    net = mlp(2, "residual")
+    sw.load_net(sw.fit(net, "digits", RECIPE, out=tmp_path), net=lambda: net)
+    assert not caplog.records
 
 
 def test_a_module_is_trained_as_it_is_and_stays_as_it_was(tmp_path):
@@ -291,6 +323,35 @@ def unskipped(depth, skip):
     return mlp(depth, "residual")
 
 
+def generous(depth, gate):
+    return nn.Sequential(mlp(depth, gate), nn.Linear(10, 13))
+
+
+class Twice(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def twofold(depth, gate):
+    return Twice(mlp(depth, gate))
+
+
+def broken(depth, gate):
+    return {"y": mlp}["x"](depth, gate)
+
+
+class Listing(nn.Module):
+    def __init__(self, depth):
+        super().__init__()
+        self.hidden, self.head = [nn.Linear(64, 64) for _ in range(depth)], nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = layer(x)
+        return self.head(x)
+
+
 def no_module(depth, gate):
     return [mlp(depth, gate)]
 
@@ -303,12 +364,19 @@ def greedy(depth, gate, vocabulary):
     ("make", "words"),
     [
         (no_depth, "its nets of depth 2 and 4 have the same parameters. What makes them must heed `depth`"),
-        (narrow, "do not fit the task classification"),
+        (narrow, "do not fit the task classification: one score for each class is asked for, (2, 10)"),
+        (generous, "outputs for a batch of 2, (2, 13), do not fit the task classification: one score for each class"),
+        (twofold, "it returns a tuple, and the task classification takes one tensor: return that alone"),
         (deaf, "it does not take a batch of these data, (2, 1, 8, 8)"),
         (dicey, "made twice of one seed, 1.weight differs. Draw initial weights from torch's global generator"),
         (reseeded, "its nets of the seeds 0 and 1 start from the same weights at depth 2"),
         (ungated, "its nets of the gates plain and residual are the same at depth 4"),
         (unskipped, "its nets of the gates plain and residual are the same at depth 4"),
+        (
+            broken,
+            f"test_factory:broken: KeyError: 'x' ({__file__}, line {broken.__code__.co_firstlineno + 1}, in broken)",
+        ),
+        (Listing, "The layers in `hidden` of Listing, a list, are not registered, and would not be trained"),
         (no_module, "it must return a torch.nn.Module; it returned a list"),
         (frozen, "all its parameters are frozen, so there is nothing to train. At least one parameter must have"),
         (without_weights, "it has no parameters, so there is nothing to train"),
@@ -352,6 +420,44 @@ def test_gates_that_only_the_outputs_or_gradients_tell_are_a_study(make):
     assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
 
 
+class Checking(nn.Linear):
+    def forward(self, x):
+        if torch.isnan(x).any():
+            raise ValueError("a number is missing")
+        return super().forward(x) * float(x.std() + 1)
+
+
+MASK = torch.ones(8)
+
+
+class Masked(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * MASK
+
+
+class Rewired(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        plain = super().forward
+        self.forward = lambda x: plain(x).relu()
+
+
+@pytest.mark.parametrize("body", [Checking, Masked, Rewired])
+def test_a_net_that_shapes_alone_do_not_run_is_trained_and_its_cost_is_left_open(body, tmp_path):
+    def make(depth, gate):
+        row = sw.skip_row(gate, [body(8, 8) for _ in range(depth)])
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), row, nn.Linear(8, 10))
+
+    found = run_study(study(make), tmp_path, workers=1)
+    assert found.info()["failures"] == {}
+    nets = [run.info()["net"] for run in found.runs()]
+    assert {net["multiply_adds"] for net in nets} == {None}
+    assert {net["parameters"] for net in nets} == {65 * 8 + depth * 9 * 8 + 9 * 10 for depth in (2, 4)}
+    summary = summarise(found)
+    shown = next(column for column in columns(summary) if column.heading == "Multiply-adds")
+    assert {shown.cell(group) for group in summary.groups} == {"–"}
+
+
 def test_one_seed_may_stand_for_nets_that_are_always_the_same():
     config, data = study(reseeded), load("digits")
     assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
@@ -363,6 +469,27 @@ def test_what_a_partial_binds_is_not_varied():
     assert plan.config.gates == ("own",)
     net = plan.build(Cell("own", 2, 0.1, 0))
     assert [skip.skip.gate.name for skip in find_skips(net)] == ["highway", "highway"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [(lambda z: z.sigmoid(), "returned a Tensor: its"), (lambda z: sw.Flow(None, None), "returned Flow(None, None)")],
+)
+@pytest.mark.parametrize("net", ["dense", "a function"])
+def test_a_gate_that_returns_no_flow_is_refused_before_it_is_trained(returned, words, net, tmp_path):
+    class Wrong(sw.Gate, name="wrong-by-test"):
+        def forward(self, z):
+            return returned(z)
+
+    try:
+        config = study(mlp, gates=("wrong-by-test",))
+        with pytest.raises(ValueError) as error:
+            run_study(config if net == "a function" else replace(config, net=net), tmp_path / "study", workers=1)
+    finally:
+        GATES.remove("wrong-by-test")
+    assert f"Wrong {words}" in str(error.value)
+    assert "forward(z) returns skipway.Flow(t, c)" in str(error.value)
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_width_that_is_not_taken_is_refused(tmp_path):
@@ -423,12 +550,101 @@ def test_a_loss_that_cannot_be_trained_is_refused_before_anything_is(net, loss, 
         (["--net", "no_such_module:make"], "there is no module of that name here or installed"),
         (["--net", "math:make"], "math has no function 'make'"),
         (["--plugin", "no_such_plugin"], "there is no module of that name here or installed"),
+        (["--net", "my_net.py"], "say which function of the file makes the nets: --net my_net.py:my_net"),
         (["--plugin"], "--plugin needs the name of a module"),
     ],
 )
 def test_what_is_not_there_is_told(flags, words, capsys):
     assert main(["study", *flags]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--plugin", "--net"])
+def test_a_file_that_ends_the_program_is_named(flag, tmp_path, monkeypatch, capsys):
+    name = f"ends_by_{flag.strip('-')}.py"
+    (tmp_path / name).write_text("import sys\n\nsys.exit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", flag, name if flag == "--plugin" else f"{name}:make"]) == 2
+    assert f"{flag} {name}: it ends the program when it is imported, by sys.exit(0)" in capsys.readouterr().err
+
+
+def test_what_a_function_raises_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad_net.py").write_text("def bad(depth, gate):\n    return {}['x']\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "--net", "bad_net.py:bad", "--depths", "2", "--seeds", "0"]) == 2
+    told = capsys.readouterr().err
+    assert "net bad_net.py:bad: KeyError: 'x' (" in told
+    assert "line 2, in bad)" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "meant"),
+    [
+        (sw.study, "learning_rate", "learning_rates"),
+        (sw.study, "depth", "depths"),
+        (functools.partial(sw.fit, "residual-dense-3"), "learning_rates", "learning_rate"),
+        (sw.study, "step", "steps"),
+    ],
+)
+def test_a_name_that_is_nearly_an_argument_is_told(call, name, meant):
+    with pytest.raises(TypeError, match=rf"there is no setting {name}\. Did you mean {meant}\?"):
+        call(**{name: 0.1})
+
+
+def test_values_may_come_in_arrays(tmp_path):
+    found = sw.study(
+        net=mlp,
+        gates="residual",
+        depths=np.array([1, 2]),
+        seeds=[np.int64(0)],
+        learning_rates=torch.tensor([0.5], dtype=torch.float64),
+        recipe=RECIPE,
+        out=tmp_path,
+        workers=1,
+    )
+    assert [(cell["depth"], cell["learning_rate"]) for cell in found.info()["cells"]] == [(1, 0.5), (2, 0.5)]
+
+
+def test_a_study_of_one_module_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a study varies depth: give a function of depth"):
+        sw.study(net=mlp(2, "residual"), out=tmp_path / "study")
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_a_plugin_may_stand_before_the_command(join, tmp_path, monkeypatch, capsys):
+    name = f"before_{join}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import skipway as sw\n\n\nclass Halves(sw.Gate, name='{name.lower()}'):\n"
+        "    def forward(self, z):\n        return sw.Flow(0.5, 0.5)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = [f"--plugin={name}.py"] if join else ["--plugin", f"{name}.py"]
+    try:
+        assert main([*flags, "gates"]) == 0
+    finally:
+        GATES.remove(name.lower())
+    assert name.lower() in capsys.readouterr().out
+
+
+def test_functions_of_one_name_have_studies_of_their_own():
+    makers = [lambda depth, gate: mlp(depth, gate), lambda depth, gate: mlp(depth, gate, 9)]
+    places = {default_out(checked(study(make))) for make in (*makers, makers[0])}
+    assert len(places) == 2
+    assert all(re.fullmatch(r"digits-test_factory-.*-lambda-[0-9a-f]{8}", place.name) for place in places)
+    assert default_out(StudyConfig()).name == "digits-dense"
+
+
+def test_a_query_tells_the_runs_of_the_study_from_those_of_one_before(tmp_path):
+    for depths in ((2,), (2, 3)):
+        found = run_study(study(mlp, gates=("residual",), depths=depths), tmp_path / "study", workers=1)
+    run_study(study(mlp, gates=("plain",), depths=(3,)), found.path, workers=1)
+    sql = "SELECT gate, depth, in_study FROM runs ORDER BY ALL"
+    rows = [("plain", 3, True), ("residual", 2, False), ("residual", 3, False)]
+    assert sw.query(sql, found)[1] == rows
+    assert sw.query("SELECT gate FROM runs WHERE in_study", found)[1] == [("plain",)]
+    alone = sw.fit(mlp, "digits", RECIPE, gate="plain", depth=2, out=tmp_path / "alone")
+    assert sw.query("SELECT in_study FROM runs", alone)[1] == [(None,)]
 
 
 def test_a_plugin_registers_a_gate_that_the_command_line_knows(tmp_path, monkeypatch, capsys):

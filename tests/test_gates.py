@@ -370,3 +370,14 @@ def test_a_rule_without_forward_says_so():
 
     with pytest.raises(NotImplementedError, match="Nothing defines no forward"):
         Nothing(placement(body("vector")))(torch.zeros(1, 2))
+
+
+def test_a_gate_that_a_tracer_takes_as_a_leaf_is_traced():
+    class Leaves(torch.fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, Gate) or super().is_leaf_module(module, name)
+
+    block = Skip("residual:scale=1", nn.Linear(4, 4))
+    traced = torch.fx.GraphModule(block, Leaves().trace(block))
+    x = torch.randn(3, 4)
+    assert torch.equal(traced(x), block(x))

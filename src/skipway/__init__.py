@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from skipway.rundir.run import Run as Run
     from skipway.rundir.study import Study as Study
     from skipway.runs.api import fit as fit
-    from skipway.runs.saved import load_net as load_net
+    from skipway.runs.reload import load_net as load_net
     from skipway.runs.trackers import Tracker as Tracker
     from skipway.runs.watch import watch as watch
     from skipway.skip.block import Highway as Highway
@@ -77,7 +77,7 @@ _HOMES = {
     "fit": "skipway.runs.api:fit",
     "lesion": "skipway.probe.lesion:lesion",
     "load": "skipway.data.load:load",
-    "load_net": "skipway.runs.saved:load_net",
+    "load_net": "skipway.runs.reload:load_net",
     "load_weights": "skipway.nets.foreign:load_weights",
     "override_flows": "skipway.probe.handles:override_flows",
     "query": "skipway.report.query:query",

@@ -12,7 +12,7 @@ from types import FrameType
 
 import skipway
 from skipway.cli.arguments import check_arguments
-from skipway.cli.own import load_plugins
+from skipway.cli.own import PLUGIN, load_plugins
 from skipway.cli.tell import say, tell, telling_warnings
 from skipway.rundir.files import DamagedError
 from skipway.settings.registry import UnknownNameError
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: 143, where SIGTERM ended the command.
     """
-    name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    name, *rest = _command_first([*(sys.argv[1:] if arguments is None else arguments)]) or ["--help"]
     if name in ("-h", "--help"):
         say(_overview())
         return DONE
@@ -61,6 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("skipway: interrupted")
         return INTERRUPTED
+
+
+def _command_first(words: list[str]) -> list[str]:
+    """The words with the command before any `--plugin` that was written before it."""
+    place = 0
+    while place < len(words) and words[place].partition("=")[0] == PLUGIN:
+        place += 1 if "=" in words[place] else 2
+    return [*words[place : place + 1], *words[:place], *words[place + 1 :]] if place < len(words) else words
 
 
 @contextmanager

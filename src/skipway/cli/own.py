@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-_FLAG = "--plugin"
+PLUGIN = "--plugin"
+"""The flag that names a module to import, before the command or after it."""
 
 
 def load_plugins(arguments: Sequence[str]) -> list[str]:
@@ -29,15 +30,17 @@ def load_plugins(arguments: Sequence[str]) -> list[str]:
     waiting = iter(arguments)
     for argument in waiting:
         name, equals, value = argument.partition("=")
-        if name != _FLAG:
+        if name != PLUGIN:
             rest.append(argument)
             continue
         value = value if equals else next(waiting, "")
         if not value:
-            raise ValueError(f"{_FLAG} needs the name of a module, or its file: {_FLAG} my_gates, {_FLAG} my_gates.py.")
+            raise ValueError(
+                f"{PLUGIN} needs the name of a module, or its file: {PLUGIN} my_gates, {PLUGIN} my_gates.py."
+            )
         found.append(value)
     for name in found:
-        _imported(name, _FLAG)
+        _imported(name, PLUGIN)
     return rest
 
 
@@ -47,6 +50,8 @@ def use_net(spec: str | None) -> None:
     Raises:
         ValueError: if there is no such module or function.
     """
+    if spec and spec.endswith(".py"):
+        raise ValueError(f"--net {spec}: say which function of the file makes the nets: --net {spec}:my_net.")
     module, colon, name = (spec or "").rpartition(":")
     if not spec or not colon or "=" in name:
         return
@@ -73,6 +78,11 @@ def _imported(name: str, flag: str) -> ModuleType:
         sys.path.insert(0, folder)
     try:
         module = _from_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except SystemExit as error:
+        raise ValueError(
+            f"{flag} {name}: it ends the program when it is imported, by sys.exit({error.code!r}) or the like: put "
+            'that under if __name__ == "__main__".'
+        ) from error
     except Exception as error:  # whatever the user's code makes of it
         if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
             raise ValueError(

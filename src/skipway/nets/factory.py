@@ -26,6 +26,10 @@ FUNCTIONS: dict[str, Callable[..., nn.Module]] = {}
 _TAKES = ("depth", "gate", "skip", "width", "seed", "specification")
 
 
+class MakerError(ValueError):
+    """A function of somebody's own that makes nets ended by an exception: its cause."""
+
+
 class NetFactory(ABC):
     """Makes nets that differ in gate, depth, width and seed.
 
@@ -75,6 +79,7 @@ class NetFactory(ABC):
 
         Raises:
             ValueError: if such a net cannot be.
+            MakerError: if a function of somebody's own ends by an exception.
         """
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -154,7 +159,7 @@ class FunctionFactory(NetFactory):
             given["width"] = width
         if "skip" in self._takes:
             given["skip"] = _Maker(gate, self._blocks(given))
-        net = self._function(**{name: value for name, value in given.items() if name in self._takes})
+        net = self._call(given)
         if not isinstance(net, nn.Module):
             raise ValueError(f"net {self.spec}: it must return a torch.nn.Module; it returned a {type(net).__name__}.")
         return net
@@ -163,8 +168,16 @@ class FunctionFactory(NetFactory):
         """How many blocks a net has: the function makes one more, so that each block can be told its place."""
         maker = _Maker(given["gate"], 1)
         with torch.random.fork_rng():
-            self._function(**{name: value for name, value in {**given, "skip": maker}.items() if name in self._takes})
+            self._call({**given, "skip": maker})
         return maker.made
+
+    def _call(self, given: dict[str, Any]) -> Any:
+        try:
+            return self._function(**{name: value for name, value in given.items() if name in self._takes})
+        except MemoryError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever somebody's function makes of it
+            raise MakerError(f"net {self.spec}: {type(error).__name__}: {error}") from error
 
     def architecture(self, net: nn.Module, *, gate: str, depth: int, width: int | None) -> dict[str, Any]:
         told = {"depth": depth, "gate": gate, "width": width}

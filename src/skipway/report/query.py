@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skipway.report.answer import Answer, answer
-from skipway.report.files import run_info
+from skipway.report.files import run_info, study_info
 from skipway.report.metric import metric_of
 from skipway.rundir.files import DamagedError
 from skipway.rundir.integrity import run_folders
 from skipway.rundir.layout import METRICS, PROBE_COLUMNS, PROBES, STUDY, Json, home_of
 from skipway.rundir.records import FINISHED
 from skipway.rundir.run import Run
+from skipway.rundir.study import Study
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS: dict[str, str] = {
     "study": "string",
     "run": "string",
+    "in_study": "bool",
     "gate": "string",
     "depth": "int64",
     "learning_rate": "float64",
@@ -77,7 +79,9 @@ def runs(root: str | os.PathLike[str]) -> list[Json]:
     """
     if not Path(root).is_dir():
         raise ValueError(f"{root} is not a folder: give a study's directory, or a folder with studies below it.")
-    return [_row(folder) for folder in run_folders(Path(root))]
+    folders = list(run_folders(Path(root)))
+    asked = {home: _asked(home) for home in {home_of(folder) for folder in folders}}
+    return [_row(folder, asked[home_of(folder)]) for folder in folders]
 
 
 def query(sql: str, root: str | os.PathLike[str]) -> Answer:
@@ -109,11 +113,22 @@ def query(sql: str, root: str | os.PathLike[str]) -> Answer:
         ) from error
 
 
-def _row(folder: Path) -> Json:
+def _asked(home: Path) -> set[str] | None:
+    """The runs that a study asks for; None where there is none, or what it says is damaged."""
+    if not (home / STUDY).is_file():
+        return None
     try:
-        return _flat(folder)
+        return {cell["id"] for cell in study_info(Study(home))["cells"]}
+    except DamagedError:
+        return None
+
+
+def _row(folder: Path, asked: set[str] | None) -> Json:
+    try:
+        row = _flat(folder)
     except DamagedError as error:
-        return _damaged(folder, error)
+        row = _damaged(folder, error)
+    return {**row, "in_study": None if asked is None else folder.name in asked}
 
 
 def _read_whole(row: Json, sql: str) -> Json:
@@ -125,7 +140,7 @@ def _read_whole(row: Json, sql: str) -> Json:
         if "probes" in sql.lower() and row["status"] in FINISHED:
             run.probes()
     except DamagedError as error:
-        return _damaged(run.path, error)
+        return {**_damaged(run.path, error), "in_study": row["in_study"]}
     return row
 
 

@@ -59,9 +59,19 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run on disk, read lazily."""
+    """A finished run on disk, read lazily. It stands for its path wherever one is taken.
+
+    Args:
+        path: its directory; a text will do.
+    """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @property
     def id(self) -> str:

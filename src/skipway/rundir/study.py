@@ -22,9 +22,19 @@ _LOCKS = ".locks"
 
 @dataclass(frozen=True)
 class Study:
-    """A study on disk: study.json and its runs."""
+    """A study on disk: study.json and its runs. It stands for its path wherever one is taken.
+
+    Args:
+        path: its directory; a text will do.
+    """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -91,7 +92,7 @@ def fit(
         BusyError: if another process is training it in the same directory; the message says which one.
     """
     default = default_config(_named(net))
-    chosen = changed(recipe, default.recipe, settings)
+    chosen = changed(recipe, default.recipe, settings, beside=inspect.signature(fit).parameters)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rates=(learning_rate,))
     own_task = task if task is None or isinstance(task, str) else use_loss(task)

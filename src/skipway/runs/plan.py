@@ -14,17 +14,20 @@ from skipway.data.dataset import AUTO, Data
 from skipway.data.images.augment import canonical as canonical_augmentation
 from skipway.data.load import load
 from skipway.data.source import is_source
-from skipway.nets.factory import OWN, FamilyFactory, NetFactory, factory, is_function_name
+from skipway.nets.factory import OWN, FamilyFactory, MakerError, NetFactory, factory, is_function_name
 from skipway.nets.foreign import load_weights
 from skipway.nets.registry import is_family, parse_name
 from skipway.rundir.layout import Json, run_id
 from skipway.runs.advice import check_width
+from skipway.runs.code.origin import is_ours
 from skipway.runs.config import RunConfig
 from skipway.runs.definitions import Definition, definitions, versions
+from skipway.runs.failure import told
 from skipway.runs.identity import identity
 from skipway.runs.trial import check_net, check_outputs
 from skipway.settings.registry import Spec
 from skipway.settings.registry import checked as checked_spec
+from skipway.skip.gate import GATES
 from skipway.skip.gate import canonical as canonical_gate
 from skipway.tasks.make import canonical as canonical_task
 from skipway.tasks.make import make_task
@@ -228,7 +231,10 @@ def build_net(config: RunConfig, nets: NetFactory, about: Specification) -> nn.M
     """
     assert config.gate is not None
     assert config.depth is not None
-    return nets.build(about, gate=config.gate, depth=config.depth, width=config.width, seed=config.seed)
+    try:
+        return nets.build(about, gate=config.gate, depth=config.depth, width=config.width, seed=config.seed)
+    except MakerError as error:
+        raise ValueError(f"net {nets.spec}: {told(error.__cause__ or error)}") from error
 
 
 def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> nn.Module:
@@ -244,11 +250,15 @@ def checked_net(config: RunConfig, nets: NetFactory, data: Data, task: Task) -> 
 
     check_width(build, width=config.width, depth=config.depth or 0)
     net = build(config.width)
-    if is_function_name(nets.spec):
-        check_net(nets.spec, net, lambda: build(config.width), data, task)
+    if is_function_name(nets.spec) or not _is_ours(config.gate or OWN):
+        check_net(nets.spec, net, lambda: build(config.width), data, task, about)
     elif isinstance(task, OwnLoss):
-        check_outputs(nets.spec, build(config.width), data, task)
+        check_outputs(nets.spec, build(config.width), data, task, about)
     return net
+
+
+def _is_ours(gate: str) -> bool:
+    return gate == OWN or is_ours(GATES[Spec.parse(gate).name])
 
 
 def definitions_of(nets: NetFactory, config: Any, gate: str) -> list[Definition]:

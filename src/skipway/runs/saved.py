@@ -1,15 +1,12 @@
-"""`skipway.load_net`: a trained net that answers for inputs as people have them, in the targets' own unit."""
+"""A trained net that answers for inputs as people have them, in the targets' own unit."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from skipway.batch.trees import Tree, call, tree_map
 from skipway.data.inputs import inputs_for
@@ -67,23 +64,3 @@ class TrainedNet(weights.SavedNet):
         finally:
             self.net.train(was_training)
         return outputs if task is None else task.answers(outputs)
-
-
-def load_net(path: str | os.PathLike[str], net: Callable[..., nn.Module] | None = None) -> TrainedNet:
-    """Rebuild a trained net from its weights file.
-
-    Args:
-        path: the file, or a run's directory.
-        net: what made a net of one's own: a function of depth, gate and so on, as the study had it. Nothing is ever
-            imported that a file names, so it must be given again.
-
-    Returns:
-        The net with what travels with its weights: ``.predict(x)`` answers for inputs as they were before any
-        preprocessing, of a regression in the targets' unit; ``.net`` alone takes preprocessed inputs, and answers in
-        standardised values.
-
-    Raises:
-        ValueError: if the file is damaged, or does not say what net its weights belong to.
-        OSError: if there is no such file.
-    """
-    return TrainedNet(**vars(weights.load_net(path, net)))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from skipway.skip.gate import Flow, Gate, fit_gate
+from skipway.skip.gate import Flow, Gate, checked_flow, fit_gate
 from skipway.skip.in_place import Overwriting, overwriting, own, refuse_writes, writes
 from skipway.skip.placement import Placement
 from skipway.skip.reading import Kind
@@ -127,7 +127,7 @@ class Skip(nn.Module):
         return own(tensor, self._in_place[part], training=self.training) if part in self._in_place else tensor
 
     def _flow(self, z: Tensor) -> Flow:
-        flow = cast(Flow, self.gate(self._own("gate", z)))
+        flow = checked_flow(self.gate, self.gate(self._own("gate", z)))
         for hook in tuple(_flow_hooks.values()):
             flow = hook(self, flow)
         return flow

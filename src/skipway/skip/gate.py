@@ -15,7 +15,8 @@ trained stacked (`skipway.training.replicas`). Nothing in a gate works in place:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from numbers import Real
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,13 @@ class Flow(NamedTuple):
     def carry(self) -> Tensor | float:
         """C, also where it is given only as 1 - T."""
         return 1 - self.t if self.c is None else self.c
+
+
+_NUMBERS = (Tensor, Real, Proxy)
+
+
+class FlowError(ValueError):
+    """A gate's forward pass returned something that is no `Flow`."""
 
 
 GATES: Registry[type[Gate]] = Registry("gate")
@@ -123,6 +131,32 @@ def fit_gate(spec: str, placement: Placement, body: nn.Module, *, initialise: bo
     if initialise:
         gate.init_body(body)
     return gate
+
+
+def checked_flow(gate: nn.Module, found: object) -> Flow:
+    """What a gate returned, if it is a flow.
+
+    Raises:
+        FlowError: if it is none; the message names the gate's class.
+    """
+    rule = (
+        "its forward(z) returns skipway.Flow(t, c): t a tensor or a number, c one as well, or None for 1 - t. For a "
+        "tensor t that is return skipway.Flow(t, None)"
+    )
+    named = f"gate {type(gate).__qualname__}"
+    if isinstance(found, Proxy):  # of a gate that a tracer takes as a leaf: unpacked by a statement, as fx wants it
+        first, second = cast(Any, found)
+        return Flow(first, second)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise FlowError(f"{named} returned a {type(found).__name__}: {rule}.")
+    pair: tuple[Any, Any] = found
+    if not isinstance(pair[0], _NUMBERS) or not (pair[1] is None or isinstance(pair[1], _NUMBERS)):
+        raise FlowError(f"{named} returned Flow({_kind(pair[0])}, {_kind(pair[1])}): {rule}.")
+    return Flow(*pair)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _checked(spec: str) -> Spec:

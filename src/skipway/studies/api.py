@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -69,7 +70,7 @@ def study(
         split_seed: decides which samples are held out; 0.
         image_size: cut images of any size to so many pixels, and read them while training.
         recipe: a `Recipe`, or the name of one; None is that of the nets' papers.
-        out: the study's directory; None is ``studies/<data>-<net>``.
+        out: the study's directory; None is ``studies/<data>-<net>``, of a function with a digest.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
@@ -86,9 +87,14 @@ def study(
         BusyError: if another process is running this study; the message says which one.
         StudyFailedError: if a training ended by an exception, after all others are done; it holds the study.
     """
+    if isinstance(net, nn.Module):
+        raise ValueError(
+            f"net is one {type(net).__name__}, and a study varies depth: give a function of depth that makes nets, "
+            "such as the class itself, where it takes depth. skipway.fit(net, data) trains one module as it is."
+        )
     named = net if isinstance(net, str) else use(net)
     default = default_config(named)
-    chosen = changed(recipe, default.recipe, settings)
+    chosen = changed(recipe, default.recipe, settings, beside=inspect.signature(study).parameters)
     if learning_rates is not None:
         chosen = replace(chosen, learning_rates=_several(learning_rates))
     own_task = task if task is None or isinstance(task, str) else use_loss(task)
@@ -132,7 +138,12 @@ class StudyFailedError(RuntimeError):
 
 
 def _several(values: T | Iterable[T]) -> tuple[T, ...]:
-    """Several values as a tuple; a single one, which a string is too, as a tuple of one."""
+    """Several values as a tuple; a single one, which a string is too, as a tuple of one. NumPy's become Python's."""
+    values = _plain(values)
     if isinstance(values, str) or not isinstance(values, Iterable):
         return (values,)
-    return tuple(values)
+    return tuple(map(_plain, values))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 
 from skipway.data.dataset import Data
-from skipway.nets.factory import OWN
+from skipway.nets.factory import FUNCTIONS, OWN
 from skipway.rundir.elsewhere import finished_elsewhere
 from skipway.rundir.files import DamagedError, read_json, refuse_links
 from skipway.rundir.integrity import read_run, read_study
 from skipway.rundir.layout import FORMAT, STUDY, Json
 from skipway.rundir.locks import locked, wait_until_free
 from skipway.rundir.study import Study
+from skipway.runs.definitions import Definition, read
 from skipway.runs.sending import packed
 from skipway.settings.limits import workers as most_workers
 from skipway.settings.registry import UnknownNameError
@@ -39,6 +40,7 @@ from skipway.training.machine import cores, environment, usable_device
 
 _LOG = logging.getLogger("skipway")
 _MEMORY = ("store", "recompute")
+_DIGITS = 8  # of a digest
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
@@ -104,7 +106,7 @@ def run_study(
 
     Args:
         config: what the study asks for.
-        out: its directory; None is ``studies/<data>-<net>``.
+        out: its directory; None is ``studies/<data>-<net>``, of a function with a digest.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
@@ -196,9 +198,17 @@ def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
 
 
 def default_out(config: StudyConfig) -> Path:
-    """Where a study goes that is not told: ``studies/<data>-<net>``."""
+    """Where a study goes that is not told: ``studies/<data>-<net>``; with some of the code's digest, of a function's.
+
+    Two functions may be called alike, as all that are written with `lambda` are.
+
+    Raises:
+        UnreadableError: if a function reaches what cannot be read.
+    """
     address, options = re.fullmatch(r"(.*?)((?::\w+=.*)?)", config.data, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     name = f"{Path(address).name}{options}-{config.net}"
+    if config.net in FUNCTIONS:
+        name = name.rstrip(">") + f"-{read(Definition('net', config.net, FUNCTIONS[config.net])).digest[:_DIGITS]}"
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 

@@ -30,9 +30,22 @@ def check_depth_counts(spec: str, depth: int, net: nn.Module, met: dict[Shapes, 
     if own in met:
         raise ValueError(
             f"net {spec}: its nets of depth {met[own]} and {depth} have the same parameters. What makes them must heed "
-            "`depth`: a study is of nets that differ in depth."
+            f"`depth`: a study is of nets that differ in depth.{_unregistered(net)}"
         )
     met[own] = depth
+
+
+def _unregistered(net: nn.Module) -> str:
+    """A hint at modules that a list or a dictionary of a net's holds, which torch does not see there."""
+    for module in net.modules():
+        for name, value in vars(module).items():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            if not name.startswith("_") and any(isinstance(each, nn.Module) for each in held):
+                return (
+                    f" The layers in `{name}` of {type(module).__name__}, a {type(value).__name__}, are not "
+                    "registered, and would not be trained: put them into a torch.nn.ModuleList or ModuleDict."
+                )
+    return ""
 
 
 def check_seed_counts(spec: str, depth: int, nets: Iterable[tuple[int, nn.Module]]) -> None:

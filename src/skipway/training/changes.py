@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from skipway.training.recipe import RECIPES, Decayed, Recipe
@@ -32,8 +33,16 @@ class RecipeSettings(TypedDict, total=False):
     augment: str | Iterable[str]
 
 
-def changed(recipe: Recipe | str | None, usual: Recipe, settings: Mapping[str, Any]) -> Recipe:
+def changed(
+    recipe: Recipe | str | None, usual: Recipe, settings: Mapping[str, Any], *, beside: Iterable[str] = ()
+) -> Recipe:
     """A recipe, its name, or None for the usual one, with single settings replaced.
+
+    Args:
+        recipe: what was asked for.
+        usual: what counts where nothing was.
+        settings: by their names.
+        beside: the other arguments of the function that was called: one of them may have been meant.
 
     Raises:
         ValueError: if there is no recipe of that name, or if steps and epochs are both given.
@@ -43,9 +52,11 @@ def changed(recipe: Recipe | str | None, usual: Recipe, settings: Mapping[str, A
     valid = RecipeSettings.__annotations__
     unknown = [name for name in settings if name not in valid]
     if unknown:
+        near = [match for name in unknown for match in get_close_matches(name, [*beside, *valid], n=1, cutoff=0.75)]
+        hint = f" Did you mean {', '.join(dict.fromkeys(near))}?" if near else ""
         raise TypeError(
-            f"there is no setting {', '.join(unknown)}. Beside the arguments that the documentation lists, valid are "
-            f"those of a recipe: {', '.join(valid)}."
+            f"there is no setting {', '.join(unknown)}.{hint} Beside the arguments that the documentation lists, valid "
+            f"are those of a recipe: {', '.join(valid)}."
         )
     given: dict[str, Any] = {name: _several(value) if name in _LISTS else value for name, value in settings.items()}
     if given.get("steps") and given.get("epochs"):

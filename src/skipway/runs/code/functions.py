@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib.util
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ OF_MODULES = {
 _SIGNATURE = 0x3FF  # of a code object's flags: what kind of function it is, without its file's __future__ imports
 _ANY_GLOBAL = {"globals", "eval", "exec"}
 _ANY_ATTRIBUTE = {"getattr", "vars", "__dict__", "attrgetter", "__getattribute__"}
+_FUNCTIONS = {"globals", "eval", "exec", "getattr", "vars"}  # of Python, called by their names alone
 _ANY_MODULE = {"import_module", "__import__"}
 _DISPATCHES = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
 
@@ -73,14 +75,23 @@ def _content(cell: CellType) -> Any:
 
 def _globals_of(function: FunctionType) -> Iterator[Any]:
     """The globals that a function reads; all of its module where it puts their names together."""
-    space, names = function.__globals__, bytecode.names(function.__code__)
-    reached = set(space) if names & _ANY_GLOBAL else bytecode.loaded(function.__code__)
+    space, loaded = function.__globals__, bytecode.loaded(function.__code__)
+    names = _asked_of_python(function, loaded)
+    reached = set(space) if names & _ANY_GLOBAL else loaded
     found = {name: space[name] for name in sorted((reached & space.keys()) - OF_MODULES)}
     yield from map(Named, found, found.values())
     if others := found.keys() - bytecode.loaded(function.__code__, "LOAD_GLOBAL"):
         yield Unseen(function, {name: found[name] for name in sorted(others)})
     if names & _ANY_ATTRIBUTE:
         yield from (Whole(part) for part in found.values() if isinstance(part, ModuleType) and called(part) is None)
+
+
+def _asked_of_python(function: FunctionType, loaded: set[str]) -> set[str]:
+    """The names in it that may be Python's own: of a net, `eval` is a method, as an attribute of anything may be."""
+    names = bytecode.names(function.__code__)
+    if "builtins" in names or any(function.__globals__.get(name) is builtins for name in loaded):
+        return names
+    return names - (_FUNCTIONS - loaded)
 
 
 def _imported(function: FunctionType, statement: Import) -> Any:
