@@ -471,6 +471,14 @@ def test_what_a_partial_binds_is_not_varied():
     assert [skip.skip.gate.name for skip in find_skips(net)] == ["highway", "highway"]
 
 
+def test_a_loss_of_ones_own_takes_several_outputs():
+    def of_the_first(outputs, targets):
+        return nn.functional.cross_entropy(outputs[0], targets, reduction="none")
+
+    config = RunConfig(net=use(twofold), gate="plain", depth=2, task=use_loss(of_the_first), recipe=RECIPE)
+    assert plan_run(config).task.name == ""
+
+
 @pytest.mark.parametrize(
     ("returned", "words"),
     [(lambda z: z.sigmoid(), "returned a Tensor: its"), (lambda z: sw.Flow(None, None), "returned Flow(None, None)")],

@@ -117,7 +117,9 @@ def _check_form(spec: str, outputs: Tree, about: Specification, task: Task) -> N
     Raises:
         ValueError: if they are several tensors and the task takes one, or are scores of another number of classes.
     """
-    if isinstance(task, _OF_ONE_TENSOR) and not isinstance(outputs, torch.Tensor):
+    if not isinstance(task, _OF_ONE_TENSOR):
+        return
+    if not isinstance(outputs, torch.Tensor):
         raise ValueError(
             f"net {spec}: it returns a {type(outputs).__name__}, and the task {task.name} takes one tensor: return "
             "that alone, or give a loss of your own, which takes whatever the net returns: task=function."
