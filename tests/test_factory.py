@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -714,3 +715,30 @@ def test_a_loss_that_reads_the_batch_reads_that_of_one_replica(loss):
         alone = outputs[index].detach().requires_grad_()
         (own,) = torch.autograd.grad(loss(alone, targets[index]).mean(), alone)
         assert torch.equal(gradient[index], own)
+
+
+def asks(depth, skip, specification, width=8):
+    inner = [skip(nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))) for _ in range(depth)]
+    (features,) = specification.shape
+    return nn.Sequential(nn.Linear(features, width), *inner, nn.Linear(width, specification.outputs))
+
+
+@pytest.mark.parametrize("gate", ["residual", "highway"])
+def test_a_net_that_was_told_its_data_and_its_blocks_is_loaded_with_its_function(gate, tmp_path):
+    x = torch.randn(60, 5)
+    y = x.sum(1) + torch.arange(60) / 7
+    trained = sw.fit(asks, (x, y), RECIPE, gate=gate, depth=3, width=6, out=tmp_path / "run")
+    saved = sw.load_net(trained, net=asks)
+    assert [tuple(p.shape) for p in saved.net.parameters()][:2] == [(6, 5), (6,)]
+    assert saved.predict(x).shape == (60, 1)
+    study_path = sw.study(
+        (x, y), net=asks, gates=gate, depths=2, learning_rates=0.1, seeds=0, steps=3, out=tmp_path / "s"
+    )
+    run = next(study_path.runs())
+    assert sw.load_net(run, net=asks).predict(x).shape == (60, 1)
+
+
+def test_a_specification_is_read_as_it_was_written():
+    inputs = {"tokens": TensorSpec((7,), torch.int64, tokens=90), "rest": (TensorSpec((2, 3)), TensorSpec(()))}
+    about = Specification(inputs, 4, ("a", "b", "c", "d"))
+    assert Specification.from_dict(json.loads(json.dumps(about.to_dict())), about.classes) == about

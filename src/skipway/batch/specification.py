@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,3 +61,16 @@ class Specification:
 
         inputs = tree_map(plain, self.inputs)
         return {"inputs": inputs, "outputs": self.outputs}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], classes: Sequence[str] = ()) -> Specification:
+        """Read what `to_dict` wrote, also after JSON made lists of its tuples."""
+        return cls(_read(content["inputs"]), content["outputs"], tuple(classes))
+
+
+def _read(tree: Any) -> Tree:
+    if isinstance(tree, Mapping):
+        if isinstance(tree.get("dtype"), str):
+            return TensorSpec(tuple(tree["shape"]), getattr(torch, tree["dtype"]), tree.get("tokens"))
+        return {name: _read(part) for name, part in tree.items()}
+    return tuple(_read(part) for part in tree)

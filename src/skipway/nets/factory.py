@@ -60,7 +60,9 @@ class NetFactory(ABC):
         """A net with fresh weights from torch's global generator, which is seeded by `seed` already."""
 
     @abstractmethod
-    def architecture(self, net: nn.Module, *, gate: str, depth: int, width: int | None) -> dict[str, Any]:
+    def architecture(
+        self, net: nn.Module, about: Specification, *, gate: str, depth: int, width: int | None
+    ) -> dict[str, Any]:
         """What builds a net again, and its name: as run.json and the weights' file hold it."""
 
     @abstractmethod
@@ -108,7 +110,9 @@ class FamilyFactory(NetFactory):
             )
         return build_family(self.spec, gate=gate, depth=depth, shape=about.shape, classes=about.outputs, width=width)
 
-    def architecture(self, net: nn.Module, *, gate: str, depth: int, width: int | None) -> dict[str, Any]:
+    def architecture(
+        self, net: nn.Module, about: Specification, *, gate: str, depth: int, width: int | None
+    ) -> dict[str, Any]:
         return cast(SkipNet, net).architecture
 
     def named(self) -> Iterator[tuple[str, str]]:
@@ -179,10 +183,14 @@ class FunctionFactory(NetFactory):
         except (Exception, SystemExit) as error:  # whatever somebody's function makes of it
             raise MakerError(f"net {self.spec}: {type(error).__name__}: {error}") from error
 
-    def architecture(self, net: nn.Module, *, gate: str, depth: int, width: int | None) -> dict[str, Any]:
+    def architecture(
+        self, net: nn.Module, about: Specification, *, gate: str, depth: int, width: int | None
+    ) -> dict[str, Any]:
         told = {"depth": depth, "gate": gate, "width": width}
-        about = {name: value for name, value in told.items() if value is not None and value != OWN}
-        return {"name": f"{self.spec}-{depth}", "function": self.spec, **about}
+        given = {name: value for name, value in told.items() if value is not None and value != OWN}
+        if "specification" in self._takes:
+            given["specification"] = about.to_dict()
+        return {"name": f"{self.spec}-{depth}", "function": self.spec, **given}
 
     def named(self) -> Iterator[tuple[str, str]]:
         yield "net", self.spec

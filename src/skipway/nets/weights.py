@@ -14,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from skipway.batch.specification import Specification
 from skipway.batch.storage import apart
+from skipway.nets.factory import OWN, FunctionFactory
 from skipway.nets.registry import build
 from skipway.rundir.layout import WEIGHTS
 
@@ -92,14 +94,16 @@ def load_net(path: str | os.PathLike[str], net: Callable[..., nn.Module] | None 
     if about is None:
         raise ValueError(f"{path} does not say what net its weights belong to: it was not written by Skipway.")
     try:
-        made = rebuilt(dict(about["architecture"]), net)
+        made = rebuilt(dict(about["architecture"]), net, about["classes"])
         made.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ValueError(f"the weights in {path} do not fit the net that it names: {error}") from error
     return SavedNet(made, about["preprocess"], tuple(about["classes"]), about.get("task"))
 
 
-def rebuilt(architecture: dict[str, Any], net: Callable[..., nn.Module] | None) -> nn.Module:
+def rebuilt(
+    architecture: dict[str, Any], net: Callable[..., nn.Module] | None, classes: Sequence[str] = ()
+) -> nn.Module:
     """The net of an architecture, with fresh weights.
 
     Raises:
@@ -107,11 +111,25 @@ def rebuilt(architecture: dict[str, Any], net: Callable[..., nn.Module] | None) 
     """
     made_by = architecture.pop("function", None)
     if net is not None:
-        takes = inspect.signature(net).parameters
-        return net(**{name: value for name, value in architecture.items() if name in takes})
+        return _made_again(architecture, net, classes)
     if made_by is not None:
         raise ValueError(f"it was made by {made_by}: give that function again, as load_net(path, net=the_function)")
     return build(architecture.pop("name"), **architecture)
+
+
+def _made_again(architecture: Mapping[str, Any], net: Callable[..., nn.Module], classes: Sequence[str]) -> nn.Module:
+    """What a function makes, given what it was given in training."""
+    about = architecture.get("specification")
+    if about is None and "specification" in inspect.signature(net).parameters:
+        raise ValueError(
+            "the function takes `specification`, and the file does not hold it: it was written by an earlier version, "
+            "or for another function. Give one that knows it: net=lambda depth, gate: make(depth, gate, specification)"
+        )
+    known = Specification.from_dict(about, classes) if about else Specification((), None)
+    width = architecture.get("width")
+    return FunctionFactory("given", net).make(
+        known, gate=architecture.get("gate", OWN), depth=architecture.get("depth", 0), width=width, seed=0
+    )
 
 
 def aliases(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

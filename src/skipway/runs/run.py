@@ -25,7 +25,7 @@ from skipway.runs.computed import computed
 from skipway.runs.config import RunConfig
 from skipway.runs.failure import told
 from skipway.runs.fit import Fit, Resources, describe, scores_on, status, train_nets
-from skipway.runs.plan import PlannedRun, plan_run
+from skipway.runs.plan import PlannedRun, plan_run, specification
 from skipway.runs.recorder import Recorder
 from skipway.settings.registry import UnknownNameError
 from skipway.tasks.make import saved_task
@@ -257,7 +257,11 @@ class _Record(Hook):
         self._plan, self._resources, self._writes = planned, resources, resources.world.rank == 0
         config = planned.config
         self._architecture = planned.nets.architecture(
-            planned.net, gate=config.gate or "", depth=config.depth or 0, width=config.width
+            planned.net,
+            specification(planned.data, planned.task),
+            gate=config.gate or "",
+            depth=config.depth or 0,
+            width=config.width,
         )
         about: Json = {
             "choices": {

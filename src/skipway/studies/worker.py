@@ -21,6 +21,7 @@ from skipway.runs.computed import computed
 from skipway.runs.failure import told
 from skipway.runs.fit import Resources, describe, status, train_nets
 from skipway.runs.identity import of_data
+from skipway.runs.plan import specification
 from skipway.runs.sending import learn
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, Plan
@@ -104,7 +105,8 @@ def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> 
     plan = Plan.of(config, data)
     nets = [plan.build(cell) for cell in cells]
     first = cells[0]
-    architecture = plan.nets.architecture(nets[0], gate=first.gate, depth=first.depth, width=config.width)
+    about = specification(data, plan.task)
+    architecture = plan.nets.architecture(nets[0], about, gate=first.gate, depth=first.depth, width=config.width)
     net = describe(nets[0], architecture, data.spec.example())
     asked = replace(job.asked, mapped=job.stack.mapped and len(nets) > 1)
     fit = train_nets(
