@@ -58,11 +58,8 @@ def evaluate(
     world.share_buffers(net)
     loss = torch.zeros(net.count, dtype=torch.float64, device=device)
     scores = torch.zeros(net.count, dtype=torch.float64, device=device)
-    with (
-        as_found(net.net),
-        _seeded(f"{draws} in process {world.rank}"),
-        eager(),
-    ):  # to compile the evaluation too would take longer than it saves
+    # Eager: to compile the evaluation too would take longer than it saves.
+    with as_found(net.net), _seeded(f"{draws} in process {world.rank}"), eager():
         net.net.eval()
         for x, y in pipeline.batches(split, batch_size, device=device, part=Part(world.rank, world.size)):
             inputs, targets = (tree_map(lambda leaf: leaf.expand(net.count, *leaf.shape), tree) for tree in (x, y))
