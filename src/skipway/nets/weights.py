@@ -126,7 +126,7 @@ def _made_again(architecture: Mapping[str, Any], net: Callable[..., nn.Module], 
             "or for another function. Give one that knows it: net=lambda depth, gate: make(depth, gate, specification)"
         )
     known = Specification.from_dict(about, classes) if about else Specification((), None)
-    width = architecture.get("width")
+    width = architecture.get("width") if "width" in inspect.signature(net).parameters else None
     return FunctionFactory("given", net).make(
         known, gate=architecture.get("gate", OWN), depth=architecture.get("depth", 0), width=width, seed=0
     )
