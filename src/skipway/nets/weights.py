@@ -125,8 +125,12 @@ def _made_again(architecture: Mapping[str, Any], net: Callable[..., nn.Module], 
             "the function takes `specification`, and the file does not hold it: it was written by an earlier version, "
             "or for another function. Give one that knows it: net=lambda depth, gate: make(depth, gate, specification)"
         )
+    takes = inspect.signature(net).parameters
     known = Specification.from_dict(about, classes) if about else Specification((), None)
-    width = architecture.get("width") if "width" in inspect.signature(net).parameters else None
+    if "skip" not in takes:
+        told = {**architecture, "specification": known}
+        return net(**{name: value for name, value in told.items() if name in takes})
+    width = architecture.get("width") if "width" in takes else None
     return FunctionFactory("given", net).make(
         known, gate=architecture.get("gate", OWN), depth=architecture.get("depth", 0), width=width, seed=0
     )
