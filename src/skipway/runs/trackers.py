@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, ClassVar
 
 from skipway.runs.config import RunConfig
-from skipway.settings.registry import Registry, Spec, check_settings
+from skipway.settings.registry import Named, Registry, Spec, check_settings
 from skipway.training.loop import Hook, Row
 from skipway.training.replicas import Replicas
 
 TRACKERS: Registry[type[Tracker]] = Registry("tracker")
 
 
-class Tracker(Hook):
+class Tracker(Named, Hook):
     """What a training's curves are told to.
 
     A subclass that names itself is registered::
@@ -37,13 +36,7 @@ class Tracker(Hook):
         config: what is trained.
     """
 
-    name: ClassVar[str] = ""
-
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            TRACKERS.add(name, cls)
+    registry = TRACKERS
 
     def __init__(self, config: RunConfig) -> None:
         """Nothing is kept of the config."""

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from skipway.settings.plugins import load_installed
 
@@ -87,6 +87,21 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+class Named:
+    """The base of a registry's classes: a subclass that names itself, ``class Mine(Base, name="mine")``, is added."""
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    """Of one of ours; part of a run's identity: one more when its numbers change."""
+    registry: ClassVar[Registry[Any]]
+
+    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if name is not None:
+            cls.name = name
+            cls.registry.add(name, cls)
 
 
 @dataclass(frozen=True)

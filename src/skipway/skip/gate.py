@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from skipway.settings.registry import Registry, Spec, check_settings
+from skipway.settings.registry import Named, Registry, Spec, check_settings
 from skipway.skip.draws import uniform
 from skipway.skip.placement import Placement, beside
 
@@ -51,18 +51,12 @@ class FlowError(ValueError):
 GATES: Registry[type[Gate]] = Registry("gate")
 
 
-class Gate(nn.Module):
+class Gate(Named, nn.Module):
     """A rule for T and C. Subclasses say `class MyGate(Gate, name="mine")` and define `forward`."""
 
-    name: ClassVar[str] = ""
     random: ClassVar[bool] = False  # whether forward draws random numbers in training: by `draw`
-    version: ClassVar[int] = 1  # of a rule of ours; part of a run's identity: one more when its numbers change
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            GATES.add(name, cls)
+    registry = GATES
 
     def __init__(self, placement: Placement) -> None:
         super().__init__()

@@ -5,29 +5,22 @@ One class an option, registered by name as gates are. Where a block keeps its sh
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skipway.settings.registry import Registry, Spec, check_settings
+from skipway.settings.registry import Named, Registry, Spec, check_settings
 from skipway.skip.placement import Placement, beside
 from skipway.skip.reading import space
 
 SHORTCUTS: Registry[type[Shortcut]] = Registry("shortcut")
 
 
-class Shortcut(nn.Module):
+class Shortcut(Named, nn.Module):
     """The way around the body. Subclasses say `class Mine(Shortcut, name="mine")` and define `forward`."""
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1  # as a gate's
-
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            SHORTCUTS.add(name, cls)
+    registry = SHORTCUTS
 
     def __init__(self, placement: Placement) -> None:
         super().__init__()

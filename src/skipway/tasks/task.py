@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from torch import Tensor
 
 from skipway.batch.trees import Tree
-from skipway.settings.registry import Registry
+from skipway.settings.registry import Named, Registry
 
 TASKS: Registry[type[Task]] = Registry("task")
 
@@ -50,7 +50,7 @@ class Guess(NamedTuple):
     metric: float | None  # None where the task has none
 
 
-class Task(ABC):
+class Task(Named, ABC):
     """How a net's outputs are judged. Subclasses say `class Mine(Task, name="mine")` and define `losses`.
 
     Attributes:
@@ -61,17 +61,11 @@ class Task(ABC):
         stratified: whether a validation split keeps the shares of the targets' values.
     """
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
     loss: Metric = Metric("loss", "loss")
     metric: Metric | None = None
     stratified: ClassVar[bool] = False
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            TASKS.add(name, cls)
+    registry = TASKS
 
     def fit(self, targets: Tree) -> Self:
         """The task with what it must know of the training targets, (N, ...), such as their scale.

@@ -8,9 +8,9 @@ trained one after another.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from skipway.settings.registry import Registry
+from skipway.settings.registry import Named, Registry
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
 
 
-class Optimizer(ABC):
+class Optimizer(Named, ABC):
     """What makes one of torch's optimizers.
 
     A subclass that names itself is registered; it defines `make`::
@@ -35,14 +35,7 @@ class Optimizer(ABC):
     Keyword-only arguments are its settings, ``adamax:eps=1e-6``. The gradient is clipped already when it steps.
     """
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1  # of one of ours; part of a run's identity: one more when its numbers change
-
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            OPTIMIZERS.add(name, cls)
+    registry = OPTIMIZERS
 
     @abstractmethod
     def make(self, groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from skipway.settings.registry import Registry
+from skipway.settings.registry import Named, Registry
 
 if TYPE_CHECKING:
     from skipway.training.recipe import Recipe
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     recipe: Recipe
 
 
-class Schedule(ABC):
+class Schedule(Named, ABC):
     """How the learning rate goes on.
 
     A subclass that names itself is registered; it defines `factor`::
@@ -44,14 +44,7 @@ class Schedule(ABC):
     Keyword-only arguments are its settings, ``linear:end=0.1``. The warm-up is the recipe's.
     """
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1  # of one of ours; part of a run's identity: one more when its numbers change
-
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            SCHEDULES.add(name, cls)
+    registry = SCHEDULES
 
     @abstractmethod
     def factor(self, at: Moment) -> float:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from skipway.settings.registry import Registry
+from skipway.settings.registry import Named, Registry
 
 Shape = tuple[int, int, int]
 AUGMENTATIONS: Registry[type[Augmentation]] = Registry("augmentation")
 
 
-class Augmentation(ABC):
+class Augmentation(Named, ABC):
     """A random change of images. Subclasses are frozen dataclasses with keyword-only settings that have defaults.
 
     They say `class Mine(Augmentation, name="mine")` and define `draw` and `apply`.
     """
 
-    name: ClassVar[str] = ""
-    version: ClassVar[int] = 1
-    """Of an augmentation of ours; part of a run's identity: one more when its numbers change."""
     on_pixels: ClassVar[bool] = False
     """Whether it changes pixels, from 0 to 1, before preprocessing, or what preprocessing makes of them."""
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is not None:
-            cls.name = name
-            AUGMENTATIONS.add(name, cls)
+    registry = AUGMENTATIONS
 
     @abstractmethod
     def draw(self, count: int, shape: Shape, generator: Generator) -> Tensor:

@@ -120,3 +120,12 @@ def _why_not(column: pa.ChunkedArray, name: str) -> str:
 def _short(kind: Any) -> str:
     text = str(kind)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def reads_as_number(text: str) -> bool:
+    """Whether a text is a number as Python writes it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipway.data.arrays.standard import Moments
-from skipway.data.tables.columns import Columns
+from skipway.data.tables.columns import Columns, reads_as_number
 
 MOST_TEXTS = 100
 """So many different values of a text column become columns of their own; more are refused."""
@@ -104,19 +104,11 @@ def _values(name: str, values: tuple[str, ...], codes: Tensor) -> tuple[str, ...
 
 def _hint(values: list[str]) -> str:
     """What tells a column of numbers that holds a few words."""
-    words = [value for value in values if not _is_number(value)]
+    words = [value for value in values if not reads_as_number(value)]
     if len(words) * 2 > len(values):
         return ""
     shown = ", ".join(map(repr, words[:3]))
     return f" (most are numbers, and would be read as such without {shown})"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _plain(numbers: Tensor) -> tuple[float, ...]:

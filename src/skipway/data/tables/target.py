@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from skipway.data.rounding import rounded
-from skipway.data.tables.columns import check_names, codes_of, is_number, is_text, numbers_of
+from skipway.data.tables.columns import check_names, codes_of, is_number, is_text, numbers_of, reads_as_number
 from skipway.data.targets import REGRESSION, Targets, targets_for
 
 MOST_CLASSES = 20
@@ -89,9 +89,9 @@ def _check(column: pa.ChunkedArray, name: str, task: str | None, *, alone: bool)
 
 def _why_no_number(column: pa.ChunkedArray) -> str:
     texts = column.to_pylist()
-    words = [row for row, text in enumerate(texts) if not _is_number(text)]
+    words = [row for row, text in enumerate(texts) if not reads_as_number(text)]
     row = words[0] if words else 0
-    comma = " Decimals are written with a point." if _is_number(texts[row].replace(",", ".")) else ""
+    comma = " Decimals are written with a point." if reads_as_number(texts[row].replace(",", ".")) else ""
     return (
         f"{len(words):,} of {len(texts):,} values are none, the first, {texts[row]!r}, in row {row} (counted from 0)."
         f"{comma} Correct them, or leave such rows out; for classes give one target and task=classification."
@@ -101,15 +101,9 @@ def _why_no_number(column: pa.ChunkedArray) -> str:
 def _are_nearly_numbers(column: pa.ChunkedArray) -> bool:
     """Whether text is too many different values for classes, and most of them are numbers but for a comma."""
     values = compute.unique(column).to_pylist()
-    return len(values) > MOST_CLASSES and sum(_is_number(text.replace(",", ".")) for text in values) * 2 > len(values)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return len(values) > MOST_CLASSES and sum(reads_as_number(text.replace(",", ".")) for text in values) * 2 > len(
+        values
+    )
 
 
 def _as_written(column: pa.ChunkedArray, name: str) -> Tensor:
