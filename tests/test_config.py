@@ -13,6 +13,7 @@ from skipway.rundir.layout import run_id
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, cells_of, checked, stacks_of
+from skipway.studies.runner import default_out
 from skipway.training.recipe import Recipe
 
 OTHER = StudyConfig(
@@ -261,3 +262,16 @@ def test_a_rule_that_cannot_stand_in_the_body_is_refused_before_anything_is_trai
     config = checked(StudyConfig(gates=("fixup",), depths=(5,)))
     with pytest.raises(ValueError, match="--net dense:layers=2"):
         list(stacks_of(Plan.of(config, data), torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("digits", "digits-dense"),
+        ("some/folder/t.csv:target=km/h", "t.csv-target-km-h-dense"),
+        ("t.csv:target=price,drop=id", "t.csv-target-price-drop-id-dense"),
+        ("owner/name:configuration", "name-configuration-dense"),
+    ],
+)
+def test_studies_of_two_targets_of_a_table_have_two_directories(data, name):
+    assert default_out(StudyConfig(data=data)).name == name

@@ -492,3 +492,9 @@ def test_a_metric_that_cannot_be_read_is_damage(tmp_path, change, reason):
     study.write({**info, "data": {**info["data"], "guessing": None}})
     read_study(study)
     assert summarise(study).guessing is None
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "A single seed. Training columns"), (3, "Means of 3 seeds, ± one")])
+def test_the_table_says_of_how_many_seeds_it_tells(n, words):
+    net = group("plain", 5, 0.5, 0.01, train_loss=Mean((1.0,) * n))
+    assert words in " ".join(shown(judged(RMSE, net)).split())
