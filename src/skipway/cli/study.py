@@ -59,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     command = parse(arguments)
     # Everything that needs torch comes after the arguments were understood.
+    from skipway.cli.console import Console
     from skipway.cli.live import follow
     from skipway.cli.show import show
     from skipway.runs.plan import with_batch_that_fits
@@ -68,7 +69,8 @@ def run(arguments: Sequence[str]) -> int:
 
     settings = command.settings
     if not asks_for_batch_size(arguments):
-        settings = with_batch_that_fits(settings, study_data(checked(settings)))
+        with Console(stderr=True).status("Reading the data ..."):
+            settings = with_batch_that_fits(settings, study_data(checked(settings)))
     out = command.out or default_out(settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])

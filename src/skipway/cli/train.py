@@ -59,6 +59,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     command = parse(arguments)
     # Everything that needs torch comes after the arguments were understood.
+    from skipway.cli.console import Console
     from skipway.cli.progress import follow_training
     from skipway.cli.show_run import show_run
     from skipway.runs.plan import fitted_batch
@@ -74,7 +75,8 @@ def run(arguments: Sequence[str]) -> int:
         config, out, precision = resume_config(command.resume), command.resume, resume_precision(command.resume)
     data = None
     if not asks_for_batch_size(arguments):
-        config, data = fitted_batch(config)
+        with Console(stderr=True).status("Reading the data ..."):
+            config, data = fitted_batch(config)
     own = world()
     speaks = own.rank == 0
     resources = make_resources(
