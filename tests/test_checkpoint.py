@@ -13,12 +13,13 @@ from skipway.rundir.layout import RUN
 from skipway.rundir.locks import locked
 from skipway.rundir.study import Study
 from skipway.runs.config import RunConfig
+from skipway.runs.plan import load_data
 from skipway.runs.run import run_training
 from skipway.runs.sending import packed
 from skipway.studies import worker
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Plan, checked, stacks_of
-from skipway.studies.worker import Job, run_stack, study_data
+from skipway.studies.worker import Job, run_stack
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
 from skipway.training.recipe import Recipe
@@ -114,14 +115,14 @@ def test_a_finished_trainings_checkpoints_are_cleared_when_it_is_started_again(t
 def job() -> Job:
     """A stack of one gate and depth."""
     config = checked(StudyConfig(gates=("plain",), depths=(3,), width=4, recipe=RECIPE))
-    (stack,) = stacks_of(Plan.of(config, study_data(config)), torch.device("cpu"))
+    (stack,) = stacks_of(Plan.of(config, load_data(config)), torch.device("cpu"))
     return Job(
         stack,
         config,
         device="cpu",
         threads=1,
         asked=Execution(),
-        identities=tuple(Plan.of(config, study_data(config)).identity(cell) for cell in stack.cells),
+        identities=tuple(Plan.of(config, load_data(config)).identity(cell) for cell in stack.cells),
         definitions=packed(()),
     )
 

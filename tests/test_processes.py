@@ -20,12 +20,12 @@ parent = os.getpid()
 if os.fork() == 0:  # one that starts when its parent is gone
     while os.getppid() == parent:
         time.sleep(0.01)
-    start_worker(parent)
+    start_worker(parent, "/")
     print("late", flush=True)
     os._exit(0)
 ready, begins = os.pipe()
 if os.fork() == 0:  # one in the middle of a long native call, in which no other thread of it runs
-    start_worker(parent)
+    start_worker(parent, "/")
     with ended_by_the_kernel():
         os.write(begins, b"x")
         ctypes.PyDLL(None).sleep(60)

@@ -453,3 +453,17 @@ def test_a_frame_without_a_target_is_told_how_to_load_it():
     with pytest.raises(ValueError, match=r"Give sw.load\(table, target='COLUMN'\)") as caught:
         sw.study(PEOPLE)
     assert "frame:" not in str(caught.value)
+
+
+def test_a_file_is_read_anew_by_every_study_and_where_the_caller_is(tmp_path, monkeypatch):
+    """The pool of workers outlives a study, and they are in a directory of their own."""
+    settings = {"depths": 2, "gates": "plain", "seeds": 0, "steps": 2, "learning_rates": 0.1, "width": 4, "workers": 2}
+    found = []
+    for folder, rows in (("a", PEOPLE), ("b", PEOPLE[:50]), ("b", PEOPLE[:40])):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        rows.to_csv("people.csv", index=False)
+        found.append(sw.study("people.csv:target=price", out=tmp_path / f"study-{len(rows)}", **settings))
+    assert all(study.info()["status"] == "done" for study in found)
+    fingerprints = {study.info()["data"]["fingerprint"] for study in found}
+    assert len(fingerprints) == 3

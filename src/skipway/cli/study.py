@@ -62,15 +62,15 @@ def run(arguments: Sequence[str]) -> int:
     from skipway.cli.console import Console
     from skipway.cli.live import follow
     from skipway.cli.show import show
-    from skipway.runs.plan import with_batch_that_fits
+    from skipway.runs.plan import load_data, with_batch_that_fits
     from skipway.studies.grid import checked
     from skipway.studies.runner import default_out, run_study
-    from skipway.studies.worker import study_data
 
     settings = command.settings
-    if not asks_for_batch_size(arguments):
-        with Console(stderr=True).status("Reading the data ..."):
-            settings = with_batch_that_fits(settings, study_data(checked(settings)))
+    with Console(stderr=True).status("Reading the data ..."):
+        data = load_data(checked(settings))
+        if not asks_for_batch_size(arguments):
+            settings = with_batch_that_fits(settings, data)
     out = command.out or default_out(settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
@@ -86,6 +86,7 @@ def run(arguments: Sequence[str]) -> int:
                 ray=command.ray,
                 command=asked,
                 observer=watch,
+                data=data,
             )
     except KeyboardInterrupt:
         tell("Interrupted: what was finished counts; start the same command again to go on.")

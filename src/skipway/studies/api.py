@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from skipway.data.load import settings_of
 from skipway.nets.factory import use
 from skipway.rundir.study import Study
-from skipway.runs.plan import with_batch_that_fits
+from skipway.runs.plan import load_data, with_batch_that_fits
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.grid import checked
 from skipway.studies.runner import run_study
-from skipway.studies.worker import study_data
 from skipway.tasks.make import use_loss
 from skipway.training.changes import RecipeSettings, asks_for_batch_size, changed
 from skipway.training.recipe import Recipe
@@ -107,9 +106,10 @@ def study(
         width=width,
         recipe=chosen,
     )
+    loaded = load_data(checked(config))
     if not asks_for_batch_size(recipe, settings):
-        config = with_batch_that_fits(config, study_data(checked(config)))
-    found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray)
+        config = with_batch_that_fits(config, loaded)
+    found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray, data=loaded)
     if found.info()["failures"]:
         raise StudyFailedError(found)
     return found

@@ -62,7 +62,7 @@ class LocalExecutor:
     def _attempt(self, jobs: Sequence[Job], folder: Path, reports: Reports, *, last: bool) -> list[Job]:
         """Run jobs in a pool. Returns those to try again: a worker died, and this is not the last attempt."""
         again: list[Job] = []
-        started_by = (os.getpid(),)
+        started_by = (os.getpid(), str(Path.cwd()))
         with ctrl_c_held_back():
             pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker, initargs=started_by)
         try:

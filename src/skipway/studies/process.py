@@ -17,15 +17,18 @@ _POLL_SECONDS = 0.1
 _parent: int | None = None
 
 
-def start_worker(parent: int) -> None:
+def start_worker(parent: int, folder: str) -> None:
     """Prepare a worker process: Ctrl-C is the parent's to handle, and a worker whose parent is gone ends at once.
 
     Args:
         parent: the parent's process id. It may be gone by now: only the parent itself knows what it was.
+        folder: the parent's working directory, where files are that data and nets are named by. A pool that outlives
+            a study is told another one after the parent went elsewhere, and so starts anew.
     """
     global _parent
     _parent = parent
     end_if_orphaned()
+    os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, daemon=True).start()
     # It comes with torch, which takes seconds to load, and the parent may be killed meanwhile.

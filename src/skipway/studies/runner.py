@@ -23,6 +23,7 @@ from skipway.rundir.layout import FORMAT, STUDY, Json
 from skipway.rundir.locks import locked, wait_until_free
 from skipway.rundir.study import Study
 from skipway.runs.definitions import Definition, read
+from skipway.runs.plan import load_data
 from skipway.runs.sending import packed
 from skipway.settings.limits import workers as most_workers
 from skipway.settings.registry import UnknownNameError
@@ -32,7 +33,7 @@ from skipway.studies.config import StudyConfig
 from skipway.studies.executor import Executor, LocalExecutor, Reports
 from skipway.studies.grid import Cell, CellStack, Plan, checked, stacks_of
 from skipway.studies.trials import Trials
-from skipway.studies.worker import Job, study_data
+from skipway.studies.worker import Job
 from skipway.tasks.task import Task
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -99,6 +100,7 @@ def run_study(
     ray: str | None = None,
     command: str | None = None,
     observer: StudyObserver | None = None,
+    data: Data | None = None,
 ) -> Study:
     """Run a study, or go on with it: cells that are finished in its directory are not computed again.
 
@@ -113,11 +115,14 @@ def run_study(
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         command: the shell command that asked for it, for the report.
         observer: is told how it goes on.
+        data: the config's, where they are read already.
 
     Raises:
         ValueError: if the config or the data is not valid.
         BusyError: if another process is running this study.
     """
+    if memory not in _MEMORY:
+        raise UnknownNameError("memory", memory, _MEMORY)
     asked, config = config.gates, checked(config)
     if config.gates == (OWN,) != tuple(asked):
         _LOG.warning(
@@ -133,7 +138,7 @@ def run_study(
     refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
-        planned = _planned(study, config, workers, device, memory, joined)
+        planned = _planned(study, Plan.of(config, data or load_data(config)), workers, device, memory, joined)
         _run(planned, command, observer)
     return study
 
@@ -269,12 +274,9 @@ def _guess(data: Data, task: Task) -> Json | None:
 
 
 def _planned(
-    study: Study, config: StudyConfig, workers: int | None, device: str, memory: str, joined: Cluster | None
+    study: Study, plan: Plan, workers: int | None, device: str, memory: str, joined: Cluster | None
 ) -> _PlannedStudy:
-    if memory not in _MEMORY:
-        raise UnknownNameError("memory", memory, _MEMORY)
-    plan = Plan.of(config, study_data(config))
-    own = packed(found for gate in config.gates for found in plan.definitions(gate))
+    own = packed(found for gate in plan.config.gates for found in plan.definitions(gate))
     device = joined.device(device) if joined else usable_device(device)
     tried = Trials(torch.device(device), recompute=memory == "recompute", decided=_decided(study))
     stacks = tuple(stacks_of(plan, torch.device(device), tried))

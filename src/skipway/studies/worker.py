@@ -89,17 +89,9 @@ def commit(study: Study, name: str, contents: Sequence[RunContent]) -> None:
     batch.commit()
 
 
-def study_data(config: StudyConfig) -> Data:
-    """The study's data; a process loads them once."""
-    return _load(
-        *(config.data, config.task, config.validation, config.split_seed, config.image_size),
-        Reading(make_source(config.data)).digest if is_source(config.data) else None,
-    )
-
-
 def _train(job: Job, checkpoints: Checkpoints | None, hooks: Sequence[Hook]) -> list[RunContent]:
     config, cells = job.config, job.stack.cells
-    data = study_data(config)
+    data = _data(job)
     if job.identities[0]["data"] != of_data(data, config.image_size):
         raise ValueError(f"{config.data} holds other data on this machine than where the study was planned.")
     plan = Plan.of(config, data)
@@ -164,9 +156,27 @@ class _Progress(Hook):
         side.replace(self._path)
 
 
+def _data(job: Job) -> Data:
+    """What a stack trains on: a process reads it once, as long as jobs ask for the same.
+
+    Files and the code of a user's own source may have been edited since: the content that was planned counts, too.
+    """
+    config = job.config
+    return _load(
+        *(config.data, config.task, config.validation, config.split_seed, config.image_size),
+        Reading(make_source(config.data)).digest if is_source(config.data) else None,
+        json.dumps(job.identities[0]["data"]),
+    )
+
+
 @lru_cache(maxsize=1)
 def _load(
-    source: str, task: str | None, validation: float, split_seed: int, image_size: int | None, code: str | None
+    source: str,
+    task: str | None,
+    validation: float,
+    split_seed: int,
+    image_size: int | None,
+    code: str | None,
+    content: str,
 ) -> Data:
-    """Of a source of the user's own, its code counts: it may have been edited since."""
     return load(source, task=task, validation=validation, split_seed=split_seed, image_size=image_size)
