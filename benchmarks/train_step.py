@@ -64,14 +64,14 @@ def main() -> None:
 
 
 def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
-    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[int], None]]] = {
+    ways: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Callable[[int, str], None]]] = {
         "usual loop": (usual, (), nothing),
         "ours, eager": (ours, (Execution(channels_last=True),), start_worker),
         "ours": (ours, (Execution(channels_last=True, compiled=True),), start_worker),
     }
     spawn = get_context("spawn")
     pools = {
-        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(),))
+        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(), os.getcwd()))
         for way, (_, _, start) in ways.items()
     }
     job = (name, wanted.batch, wanted.images, cores)
@@ -95,7 +95,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     print(f"{'':12} matrix-product peak {peak / 1e9:.0f} GFLOP/s", flush=True)
 
 
-def nothing(parent: int) -> None:
+def nothing(parent: int, folder: str) -> None:
     """What prepares a process for the usual loop."""
 
 
@@ -223,7 +223,7 @@ def random_split(images: int) -> Split:
     return Split(pixels, torch.randint(CLASSES, (images,), generator=generator))
 
 
-def timed(run: Callable[[int], None], steps: int) -> float:
+def timed(run: Callable[[int, str], None], steps: int) -> float:
     began = time.perf_counter()
     run(steps)
     return (time.perf_counter() - began) / steps
