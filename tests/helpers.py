@@ -21,6 +21,7 @@ from skipway.nets.stack import SkipNet
 from skipway.settings.registry import Spec, settings_of
 from skipway.skip.gate import GATES, Gate
 from skipway.skip.placement import Placement
+from skipway.studies.grid import CellStack, Plan, Ways, cells_of, pairs_of
 from skipway.tasks.classification import Classification
 from skipway.training.loop import Hook, Training
 
@@ -143,3 +144,13 @@ def _runs(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def stacks_of(plan: Plan, ways: Ways | None = None) -> list[CellStack]:
+    """All cells that a config names, in stacks: the one round of a search of the grid alone."""
+    cells = cells_of(plan.config)
+    return [
+        stack
+        for pair in pairs_of(plan, torch.device("cpu"), ways)
+        for stack in pair.stacks(plan, [cell for cell in cells if (cell.gate, cell.depth) == (pair.gate, pair.depth)])
+    ]

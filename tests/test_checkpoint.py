@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from helpers import StopsAt
+from helpers import StopsAt, stacks_of
 from skipway.rundir.layout import RUN
 from skipway.rundir.locks import locked
 from skipway.rundir.study import Study
@@ -18,7 +18,7 @@ from skipway.runs.run import run_training
 from skipway.runs.sending import packed
 from skipway.studies import worker
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.grid import Plan, checked
 from skipway.studies.worker import Job, run_stack
 from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
@@ -115,7 +115,7 @@ def test_a_finished_trainings_checkpoints_are_cleared_when_it_is_started_again(t
 def job() -> Job:
     """A stack of one gate and depth."""
     config = checked(StudyConfig(gates=("plain",), depths=(3,), width=4, recipe=RECIPE))
-    (stack,) = stacks_of(Plan.of(config, load_data(config)), torch.device("cpu"))
+    (stack,) = stacks_of(Plan.of(config, load_data(config)))
     return Job(
         stack,
         config,

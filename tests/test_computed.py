@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
-from helpers import digits
+from helpers import digits, stacks_of
 from skipway.report.computed import differences, note
 from skipway.report.summary import summarise
 from skipway.report.table import markdown
@@ -17,8 +16,8 @@ from skipway.rundir.study import Study
 from skipway.runs.computed import computed
 from skipway.runs.sending import packed
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import CellStack, Plan, checked, stacks_of
-from skipway.studies.runner import _parts
+from skipway.studies.grid import CellStack, Plan, checked
+from skipway.studies.work import parts
 from skipway.studies.worker import Job, compute
 from skipway.training.execution import Execution
 from skipway.training.recipe import Recipe
@@ -36,7 +35,7 @@ def trained(config: StudyConfig) -> dict[str, RunContent]:
     """A study's runs by id, trained in this process."""
     data, _ = digits()
     found = {}
-    for stack in stacks_of(Plan.of(config, data), torch.device("cpu")):
+    for stack in stacks_of(Plan.of(config, data)):
         identities = tuple(Plan.of(config, data).identity(cell) for cell in stack.cells)
         job = Job(stack, config, "cpu", 1, Execution(), identities, definitions=packed(()))
         found.update({run.id: run for run in compute(job)})
@@ -109,10 +108,10 @@ def folder(tmp_path, done: CellStack, stack: str | None) -> Study:
 
 def test_of_a_grid_that_grew_only_what_is_new_is_trained(tmp_path):
     data, _ = digits()
-    (whole,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
-    assert list(_parts(Study(tmp_path / "none"), whole)) == [whole]
+    (whole,) = stacks_of(Plan.of(NINE, data))
+    assert list(parts(Study(tmp_path / "none"), whole)) == [whole]
     old = whole.only(whole.ids[:4])
-    done, new = _parts(folder(tmp_path, old, "stack of before"), whole)
+    done, new = parts(folder(tmp_path, old, "stack of before"), whole)
     assert done == old
     assert new.ids == whole.ids[4:]
     assert new.cells == whole.cells[4:]
@@ -121,12 +120,12 @@ def test_of_a_grid_that_grew_only_what_is_new_is_trained(tmp_path):
 
 def test_where_a_run_was_lost_its_stack_is_trained_again_to_the_same_bits(tmp_path):
     data, _ = digits()
-    (whole,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
-    assert list(_parts(folder(tmp_path, whole.only(whole.ids[1:]), whole.name), whole)) == [whole]
+    (whole,) = stacks_of(Plan.of(NINE, data))
+    assert list(parts(folder(tmp_path, whole.only(whole.ids[1:]), whole.name), whole)) == [whole]
 
 
 def test_another_gate_or_depth_changes_no_stack():
     data, _ = digits()
-    (before,) = stacks_of(Plan.of(NINE, data), torch.device("cpu"))
+    (before,) = stacks_of(Plan.of(NINE, data))
     grown = replace(NINE, gates=("plain", "highway"), depths=(3, 5))
-    assert before in list(stacks_of(Plan.of(grown, data), torch.device("cpu")))
+    assert before in stacks_of(Plan.of(grown, data))

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import digits
+from helpers import digits, stacks_of
 from skipway.rundir.layout import run_id
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Cell, Plan, cells_of, checked, stacks_of
+from skipway.studies.grid import Cell, Plan, cells_of, checked
 from skipway.studies.runner import default_out
 from skipway.training.recipe import Recipe
 
@@ -239,7 +239,7 @@ def test_a_cells_seed_decides_its_weights_and_nothing_else_is_drawn():
 def test_every_cell_is_in_one_stack_of_its_gate_and_depth(gate):
     data, _ = digits()
     config = checked(replace(StudyConfig(), gates=("plain", gate), depths=(5, 100)))
-    stacks = list(stacks_of(Plan.of(config, data), torch.device("cpu")))
+    stacks = stacks_of(Plan.of(config, data))
     assert sorted((c.gate, c.depth, c.seed, c.learning_rate) for s in stacks for c in s.cells) == sorted(
         (c.gate, c.depth, c.seed, c.learning_rate) for c in cells_of(config)
     )
@@ -248,7 +248,7 @@ def test_every_cell_is_in_one_stack_of_its_gate_and_depth(gate):
         assert stack.ids == tuple(run_id(Plan.of(config, data).identity(cell)) for cell in stack.cells)
         assert stack.cost > 0
     assert len({stack.name for stack in stacks}) == len(stacks)
-    assert stacks == list(stacks_of(Plan.of(config, data), torch.device("cpu")))
+    assert stacks == stacks_of(Plan.of(config, data))
     alone = [stack for stack in stacks if len(stack.cells) == 1]
     assert bool(alone) == (gate == "stochastic-depth")
     sizes = {(s.cells[0].gate, s.cells[0].depth): [] for s in stacks}
@@ -261,7 +261,7 @@ def test_a_rule_that_cannot_stand_in_the_body_is_refused_before_anything_is_trai
     data, _ = digits()
     config = checked(StudyConfig(gates=("fixup",), depths=(5,)))
     with pytest.raises(ValueError, match="--net dense:layers=2"):
-        list(stacks_of(Plan.of(config, data), torch.device("cpu")))
+        stacks_of(Plan.of(config, data))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import skipway as sw
+from helpers import stacks_of
 from skipway.anatomy.skips import find_skips
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.cli.main import main
@@ -28,7 +29,7 @@ from skipway.runs.config import RunConfig
 from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Cell, Plan, checked, stacks_of
+from skipway.studies.grid import Cell, Plan, checked
 from skipway.studies.runner import default_out, run_study
 from skipway.tasks.make import make_task, use_loss
 from skipway.training.recipe import Recipe
@@ -418,7 +419,7 @@ def blank(depth, gate):
 @pytest.mark.parametrize("make", [by_hand, blank])
 def test_gates_that_only_the_outputs_or_gradients_tell_are_a_study(make):
     config, data = study(make), load("digits")
-    assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
+    assert len(stacks_of(Plan.of(checked(config), data))) == 4
 
 
 class Checking(nn.Linear):
@@ -461,7 +462,7 @@ def test_a_net_that_shapes_alone_do_not_run_is_trained_and_its_cost_is_left_open
 
 def test_one_seed_may_stand_for_nets_that_are_always_the_same():
     config, data = study(reseeded), load("digits")
-    assert len(list(stacks_of(Plan.of(checked(config), data), torch.device("cpu")))) == 4
+    assert len(stacks_of(Plan.of(checked(config), data))) == 4
 
 
 def test_what_a_partial_binds_is_not_varied():

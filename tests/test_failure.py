@@ -8,14 +8,14 @@ import pickle
 import pytest
 import torch
 
-from helpers import digits
+from helpers import digits, stacks_of
 from skipway.rundir.study import Study
 from skipway.runs.failure import told
 from skipway.skip.gate import make_gate
 from skipway.skip.placement import Placement
 from skipway.studies.api import StudyFailedError
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.grid import Plan, checked
 from skipway.studies.worker import Job, run_stack
 from skipway.training.execution import Execution
 
@@ -65,7 +65,7 @@ def test_without_a_line_of_the_users_it_is_the_innermost():
 def test_a_task_that_cannot_be_read_fails_by_itself(tmp_path):
     data, _ = digits()
     config = checked(StudyConfig(gates=("plain",), depths=(3,), seeds=(0,)))
-    (stack,) = stacks_of(Plan.of(config, data), torch.device("cpu"))
+    (stack,) = stacks_of(Plan.of(config, data))
     identities = tuple(Plan.of(config, data).identity(cell) for cell in stack.cells)
     job = Job(stack, config, "cpu", 1, Execution(), identities, definitions=b"cno_such_module\nMine\n.")
     reason = run_stack(job, tmp_path)

@@ -15,14 +15,14 @@ from sklearn.datasets import load_diabetes
 from torch import nn
 
 import skipway as sw
-from helpers import CLASSES
+from helpers import CLASSES, stacks_of
 from skipway.nets.factory import use
 from skipway.rundir.integrity import read_run
 from skipway.runs.fit import Resources, train_nets
 from skipway.skip.as_found import as_found
 from skipway.studies import trials
 from skipway.studies.config import StudyConfig
-from skipway.studies.grid import Plan, checked, stacks_of
+from skipway.studies.grid import Plan, checked
 from skipway.studies.runner import run_study
 from skipway.studies.trials import Trials
 from skipway.training.execution import Execution
@@ -302,7 +302,7 @@ def dropping(depth, gate, specification):
 def asked(make, **changes) -> StudyConfig:
     data = sw.load(load_diabetes(return_X_y=True)).request.data
     config = StudyConfig(net=use(make), data=data, gates=("residual",), depths=(2,), seeds=(0, 1), recipe=RECIPE)
-    return checked(replace(config, task="regression", **changes))
+    return checked(replace(config, task="regression", search="grid", **changes))
 
 
 @pytest.fixture
@@ -388,7 +388,7 @@ def test_where_no_trial_is_made(changes, recompute, why, monkeypatch):
     config = asked(own, **changes)
     plan = Plan.of(config, sw.load(config.data, task="regression"))
     ways = Trials(torch.device("cpu"), recompute=recompute)
-    assert {(s.mapped, s.why, len(s.cells)) for s in stacks_of(plan, torch.device("cpu"), ways)} == {(False, why, 1)}
+    assert {(s.mapped, s.why, len(s.cells)) for s in stacks_of(plan, ways)} == {(False, why, 1)}
 
 
 def test_a_mapped_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
@@ -403,7 +403,7 @@ def test_a_mapped_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     config = asked(own)
     data = sw.load(config.data, task="regression")
     plan = Plan.of(config, data)
-    cells = [cell for stack in stacks_of(plan, torch.device("cpu")) for cell in stack.cells]
+    cells = [cell for stack in stacks_of(plan) for cell in stack.cells]
 
     def fit(*hooks, **resources):
         seeds, rates = ([getattr(cell, name) for cell in cells] for name in ("seed", "learning_rate"))

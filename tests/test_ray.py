@@ -10,7 +10,8 @@ import pytest
 from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
-from skipway.studies.runner import StudyObserver, run_study
+from skipway.studies.observer import StudyObserver
+from skipway.studies.runner import run_study
 from skipway.training.recipe import Recipe
 
 ray = pytest.importorskip("ray")
@@ -31,7 +32,7 @@ class Loses(StudyObserver):
     def __init__(self, lose) -> None:
         self._lose, self.stacks = lose, []
 
-    def on_stack(self, stack: CellStack) -> None:
+    def on_stack(self, stack: CellStack, *, trained: bool) -> None:
         if not self.stacks:
             self._lose()
         self.stacks.append(stack.name)

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import skipway as sw
-from helpers import CLASSES, left_after, workers_of
+from helpers import CLASSES, left_after, stacks_of, workers_of
 from skipway.cli.main import FAILED
 from skipway.cli.show import show
 from skipway.cli.study import parse
@@ -35,7 +35,7 @@ from skipway.rundir.study import Study
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
-from skipway.studies.grid import Plan, cells_of, checked, stacks_of
+from skipway.studies.grid import Plan, cells_of, checked
 from skipway.studies.runner import run_study
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
@@ -45,6 +45,7 @@ SMALL = StudyConfig(
     gates=("plain", "highway"),
     depths=(3, 6),
     seeds=(0, 1),
+    search="grid",
     recipe=Recipe(steps=40, learning_rates=(0.1, 0.01)),
 )
 
@@ -284,7 +285,7 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
             return Flow(1.0, 1.0)
 
     def again() -> Study:
-        settings = {"depths": 4, "learning_rates": (0.1, 0.01), "seeds": 0, "recipe": SMALL.recipe}
+        settings = {"depths": 4, "learning_rates": (0.1, 0.01), "seeds": 0, "search": "grid", "recipe": SMALL.recipe}
         return sw.study(gates=["broken", "plain"], out=tmp_path, **settings)
 
     try:
@@ -385,7 +386,7 @@ def test_what_killed_processes_left_is_cleared_and_what_unfinished_stacks_need_i
         small.path.joinpath(*parts).touch()
 
     assert {path.name for path in small.path.glob(".*")} == {".lock"}
-    done = next(stacks_of(Plan.of(checked(SMALL), load("digits")), torch.device("cpu"))).name
+    done = stacks_of(Plan.of(checked(SMALL), load("digits")))[0].name
     run = next(small.runs())
     for folder in (small.path, run.path):
         plant(str(folder), ".run.json.4194305")  # more than the largest number of a process

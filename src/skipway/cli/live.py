@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,8 @@ from skipway.report.printable import printable
 from skipway.rundir.study import Study
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack
-from skipway.studies.runner import StudyObserver
+from skipway.studies.observer import StudyObserver
+from skipway.studies.rounds import Rounds
 
 _SECONDS_BETWEEN_LINES = 20.0
 
@@ -33,11 +34,32 @@ _SECONDS_BETWEEN_LINES = 20.0
 class _Pair:
     """A gate at a depth: how far it is."""
 
-    cells: int = 0
+    rounds: Rounds
     finished: int = 0
     diverged: int = 0
+    failed: bool = False
     best: float = math.inf
     best_rate: float | None = None
+
+    @property
+    def cells(self) -> int:
+        """Trainings asked for so far."""
+        return len(self.rounds.ids)
+
+    @property
+    def expected(self) -> int:
+        """About how many there will be; one that failed holds its pair up."""
+        return self.cells if self.failed else self.rounds.expected
+
+    @property
+    def over(self) -> bool:
+        """Whether there will be no more."""
+        return self.failed or self.rounds.ended
+
+    @property
+    def cost(self) -> float:
+        """Of one training."""
+        return self.rounds.pair.cost
 
 
 class StudyState(StudyObserver):
@@ -45,41 +67,40 @@ class StudyState(StudyObserver):
 
     def __init__(self) -> None:
         self._study: Study | None = None
-        self._stacks: list[CellStack] = []
         self._pairs: dict[tuple[str, int], _Pair] = {}
-        self._fractions: Mapping[str, float] = {}
-        self._cost_before, self._cost_done, self._cost = 0.0, 0.0, 1.0
+        self._running: Sequence[tuple[CellStack, float]] = ()
+        self._cost_before = 0.0
         self._began = time.monotonic()
-        self.title = "Reading the data and planning the study ..."
-        self.training = False
+        self._about = ""
+        self._workers = 1
         self._scoring = ""
         self._found = 0
 
-    def on_found(self, runs: int) -> None:
-        self._found = runs
+    @property
+    def title(self) -> str:
+        """What is studied, and how much work it is."""
+        if not self._about:
+            return "Reading the data and planning the study ..."
+        number = sum(pair.expected for pair in self._pairs.values())
+        about = "" if all(pair.over for pair in self._pairs.values()) else "about "
+        found = f"; {counted(self._found, 'training')} found beside it" if self._found else ""
+        return f"{self._about}; {about}{counted(number, 'training')}, {self._workers} at a time in stacks{found}"
 
-    def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
-        self._study, self._stacks = study, [*stacks]
-        self._cost = sum(stack.cost for stack in stacks)
-        for gate in config.gates:
-            for depth in config.depths:
-                self._pairs[gate, depth] = _Pair()
-        for stack in stacks:
-            self._pair(stack).cells += len(stack.cells)
-        cells = sum(len(stack.cells) for stack in stacks)
+    def on_found(self, runs: int) -> None:
+        self._found += runs
+
+    def on_plan(self, study: Study, config: StudyConfig, data: Data, pairs: Sequence[Rounds], workers: int) -> None:
+        self._study, self._workers = study, workers
+        self._pairs = {(rounds.pair.gate, rounds.pair.depth): _Pair(rounds) for rounds in pairs}
         sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test "
-        sizes += data.samples
-        self.title = f"{printable(data.name)}: {sizes}; {counted(cells, 'training')}, {workers} at a time in stacks"
-        if self._found:
-            self.title += f"; {counted(self._found, 'training')} found beside it"
+        self._about = f"{printable(data.name)}: {sizes}{data.samples}"
         self._began = time.monotonic()
 
-    def on_stack(self, stack: CellStack) -> None:
+    def on_stack(self, stack: CellStack, *, trained: bool) -> None:
         assert self._study is not None
-        self._cost_done += stack.cost
-        if not self.training:
-            self._cost_before += stack.cost
         pair = self._pair(stack)
+        if not trained:
+            self._cost_before += stack.cost
         pair.finished += len(stack.cells)
         for cell, identifier in zip(stack.cells, stack.ids, strict=True):
             info = run_info(self._study.run(identifier))
@@ -89,12 +110,11 @@ class StudyState(StudyObserver):
             elif loss < pair.best:
                 pair.best, pair.best_rate = loss, cell.learning_rate
 
-    def on_progress(self, fractions: Mapping[str, float]) -> None:
-        self.training = True
-        self._fractions = fractions
+    def on_progress(self, running: Sequence[tuple[CellStack, float]]) -> None:
+        self._running = running
 
     def on_failure(self, stack: CellStack, reason: str) -> None:
-        self._cost_done += stack.cost
+        self._pair(stack).failed = True
 
     def on_scoring(self, done: int, wanted: int) -> None:
         self._scoring = f"scoring the chosen nets on the test split: {done}/{wanted}"
@@ -103,23 +123,26 @@ class StudyState(StudyObserver):
         return self._pairs[stack.cells[0].gate, stack.cells[0].depth]
 
     def done(self) -> float:
-        """The share of the study's arithmetic that is behind it."""
-        costs = {stack.name: stack.cost for stack in self._stacks}
-        running = sum(costs.get(name, 0.0) * share for name, share in self._fractions.items())
-        return min(1.0, (self._cost_done + running) / self._cost)
+        """The share of the study's arithmetic that is behind it, by what it is expected to be."""
+        whole = sum(pair.cost * pair.expected for pair in self._pairs.values())
+        finished = sum(pair.cost * pair.finished for pair in self._pairs.values())
+        running = sum(stack.cost * share for stack, share in self._running)
+        return min(1.0, (finished + running) / whole) if whole else 0.0
 
     def times(self) -> str:
         """Time passed, and time left at the present rate."""
         passed, done = time.monotonic() - self._began, self.done()
-        fresh = done - self._cost_before / self._cost
+        whole = sum(pair.cost * pair.expected for pair in self._pairs.values())
+        fresh = done - self._cost_before / whole if whole else 0.0
         left = passed * (1 - done) / fresh if fresh > 0.01 else math.nan
         return f"{_clock(passed)} passed" + (f", about {_clock(left)} left" if left == left and done < 1 else "")
 
     def line(self) -> str:
         """All of it in one line, for logs."""
         finished = sum(pair.finished for pair in self._pairs.values())
-        cells = sum(pair.cells for pair in self._pairs.values())
-        return f"{self.done():4.0%}  {finished}/{cells} trainings  {self.times()}  {self._best()}"
+        number = sum(pair.expected for pair in self._pairs.values())
+        about = "" if all(pair.over for pair in self._pairs.values()) else "about "
+        return f"{self.done():4.0%}  {finished} of {about}{number} trainings  {self.times()}  {self._best()}"
 
     def _best(self) -> str:
         best = min(self._pairs.items(), key=lambda item: item[1].best, default=None)
@@ -164,12 +187,12 @@ class _Lines(StudyObserver):
     def on_found(self, runs: int) -> None:
         self._state.on_found(runs)
 
-    def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
-        self._state.on_plan(study, config, data, stacks, workers)
+    def on_plan(self, study: Study, config: StudyConfig, data: Data, pairs: Sequence[Rounds], workers: int) -> None:
+        self._state.on_plan(study, config, data, pairs, workers)
         tell(self._state.title)
 
-    def on_stack(self, stack: CellStack) -> None:
-        self._state.on_stack(stack)
+    def on_stack(self, stack: CellStack, *, trained: bool) -> None:
+        self._state.on_stack(stack, trained=trained)
 
     def on_failure(self, stack: CellStack, reason: str) -> None:
         self._state.on_failure(stack, reason)
@@ -179,8 +202,8 @@ class _Lines(StudyObserver):
         if done == 0:
             tell(f"scoring {counted(wanted, 'chosen net')} on the test split")
 
-    def on_progress(self, fractions: Mapping[str, float]) -> None:
-        self._state.on_progress(fractions)
+    def on_progress(self, running: Sequence[tuple[CellStack, float]]) -> None:
+        self._state.on_progress(running)
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
             tell(self._state.line())

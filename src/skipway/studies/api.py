@@ -37,6 +37,7 @@ def study(
     depths: int | Iterable[int] | None = None,
     learning_rates: float | Iterable[float] | None = None,
     seeds: int | Iterable[int] = _DEFAULT.seeds,
+    search: str = _DEFAULT.search,
     width: int | None = None,
     validation: float | None = None,
     split_seed: int | None = None,
@@ -49,7 +50,7 @@ def study(
     ray: str | None = None,
     **settings: Unpack[RecipeSettings],
 ) -> Study:
-    """Train gates x depths x learning rates x seeds on a data set; go on with what is in the directory already.
+    """Train nets of all gates and depths on a data set, and search learning rates; go on with what is there already.
 
     Gates, depths, learning rates and seeds may each be one or several.
 
@@ -64,6 +65,9 @@ def study(
         depths: as the nets' family counts them; None is its own choice.
         learning_rates: those to try; None is the recipe's.
         seeds: each decides initial weights, the order of the data, and every other random draw of a run.
+        search: how learning rates are searched, for each gate and depth: "race" (all rates with the first seed, the
+            best with the others, and rates beyond where the best is the lowest or highest), "full" (all rates with all
+            seeds, and rates beyond), "grid" (only those named); `skipway.studies.search.rules`.
         width: units of a dense layer, channels of the first stage; None is the family's own choice.
         validation: share of the training data held out for choosing the learning rate, where the data do not say; 0.1.
         split_seed: decides which samples are held out; 0.
@@ -103,6 +107,7 @@ def study(
         gates=_several(gates),
         depths=default.depths if depths is None else _several(depths),
         seeds=_several(seeds),
+        search=search,
         width=width,
         recipe=chosen,
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from skipway.rundir.run import RunContent
 from skipway.rundir.study import Study
 from skipway.runs.failure import told
-from skipway.studies.executor import Reports
+from skipway.studies.executor import Work
 from skipway.studies.worker import Job, commit, compute
 from skipway.training.machine import keep_memory
 
@@ -53,37 +54,41 @@ class Cluster:
         resources = self._ray.cluster_resources()
         return max(1, int(resources.get("CPU" if device == "cpu" else "GPU", 1)))
 
-    def run(self, jobs: Sequence[Job], study: Study, reports: Reports) -> None:
-        """Train all jobs; those of a machine that is lost are tried again on another. See `Executor`."""
+    def run(self, work: Work, study: Study) -> None:
+        """Train all jobs; those of a machine that is lost are tried again on another. See `Executor`.
+
+        Ray has all jobs that there are: machines that join find some to do.
+        """
         remote = self._ray.remote(_compute)
-        pending = {
-            remote.options(
-                num_cpus=job.threads, num_gpus=int(job.device != "cpu"), max_retries=_RETRIES, name=job.stack.name
-            ).remote(job): job
-            for job in jobs
-        }
+        pending: dict[Any, Job] = {}
         try:
-            while pending:
+            while True:
+                for job in work.take(sys.maxsize):
+                    options = {"num_cpus": job.threads, "num_gpus": int(job.device != "cpu")}
+                    called = remote.options(**options, max_retries=_RETRIES, name=job.stack.name)
+                    pending[called.remote(job)] = job
+                if not pending:
+                    return
                 done, _ = self._ray.wait(list(pending), num_returns=1, timeout=_POLL_SECONDS)
                 for reference in done:
-                    self._settle(reference, pending.pop(reference), study, reports)
-                reports.waiting(list(pending.values()))
+                    self._settle(reference, pending.pop(reference), study, work)
+                work.waiting(list(pending.values()))
         except BaseException:
             for reference in pending:
                 self._ray.cancel(reference, force=True)
             raise
 
-    def _settle(self, reference: Any, job: Job, study: Study, reports: Reports) -> None:
+    def _settle(self, reference: Any, job: Job, study: Study, work: Work) -> None:
         try:
             contents: list[RunContent] | str = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            reports.failed(job, f"lost, and not to be had in {_RETRIES} more attempts: {error}")
+            work.failed(job, f"lost, and not to be had in {_RETRIES} more attempts: {error}")
         else:
             if isinstance(contents, str):
-                reports.failed(job, contents)
+                work.failed(job, contents)
                 return
             commit(study, job.stack.name, contents)
-            reports.done(job)
+            work.done(job)
 
 
 @contextmanager

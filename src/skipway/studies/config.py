@@ -10,12 +10,14 @@ from skipway.rundir.layout import Json
 from skipway.runs.config import RunConfig
 from skipway.settings.fields import read_fields
 from skipway.settings.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
+from skipway.settings.registry import UnknownNameError
+from skipway.studies.search.rules import SEARCHES
 from skipway.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Gates x depths x learning rates x seeds on a data set: all that decides a study's numbers."""
+    """Gates x depths x learning rates x seeds on a data set, and a search: all that decides a study's numbers."""
 
     data: str = "digits"
     """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder of parquet or image files; a
@@ -31,6 +33,9 @@ class StudyConfig:
     """As the family counts them. `skipway nets` says how."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each decides initial weights, the order of the data, and every other random draw of a run."""
+    search: str = "race"
+    """How learning rates are searched, for each gate and depth: race (all rates with the first seed, the best with the
+    others, and rates beyond where the best is the lowest or highest), full (all with all), grid (only those named)."""
     width: int | None = None
     """Units of a dense layer, channels of the first stage; None is the family's own choice."""
     validation: float = 0.1
@@ -44,7 +49,7 @@ class StudyConfig:
 
     @property
     def trainings(self) -> int:
-        """How many it asks for."""
+        """How many a search of all rates with all seeds asks for."""
         return len(self.gates) * len(self.depths) * len(self.seeds) * len(self.recipe.learning_rates)
 
     def problems(self) -> list[str]:
@@ -64,6 +69,8 @@ class StudyConfig:
             found.append("data is the name of a data set or a folder; it is empty.")
         found += WIDTH.problems("width", self.width)
         found += PIXELS.problems("image_size", self.image_size)
+        if self.search not in SEARCHES:
+            found.append(str(UnknownNameError("search", self.search, SEARCHES)))
         found += SEED.problems("split_seed", self.split_seed)
         found += DEPTH.problems("depth", max(self.depths, default=None))  # the family knows the least
         for end in (min, max):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 import loky
-from loky.process_executor import TerminatedWorkerError
 
 from skipway.rundir.study import Study
 from skipway.runs.failure import told
@@ -18,11 +18,14 @@ from skipway.studies.process import ctrl_c_held_back, start_worker
 from skipway.studies.worker import Job, run_stack
 
 _POLL_SECONDS = 0.25
-_ATTEMPTS = 3  # pools to try before a death of a worker counts as its stack's failure
+_ATTEMPTS = 3  # at a job before the death of a worker counts as the job's failure
 
 
-class Reports(Protocol):
-    """What an executor tells while it works."""
+class Work(Protocol):
+    """What an executor takes jobs from, and tells what became of them: what is done may bring new ones."""
+
+    def take(self, most: int) -> Sequence[Job]:
+        """So many jobs, at most, that may start now, the most urgent first; each is given out once."""
 
     def done(self, job: Job) -> None:
         """A job's runs are on disk."""
@@ -37,8 +40,8 @@ class Reports(Protocol):
 class Executor(Protocol):
     """Whoever can train stacks."""
 
-    def run(self, jobs: Sequence[Job], study: Study, reports: Reports) -> None:
-        """Train all jobs, in about their order, and commit their runs to the study."""
+    def run(self, work: Work, study: Study) -> None:
+        """Train until there is no job left, and commit their runs to the study."""
 
 
 class LocalExecutor:
@@ -51,46 +54,53 @@ class LocalExecutor:
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
-    def run(self, jobs: Sequence[Job], study: Study, reports: Reports) -> None:
-        for attempt in range(_ATTEMPTS):
-            # A worker that dies (killed for its memory, say) takes the pool with it; the others' stacks are not to
-            # blame.
-            jobs = self._attempt(jobs, study.path.absolute(), reports, last=attempt == _ATTEMPTS - 1)
-            if not jobs:
+    def run(self, work: Work, study: Study) -> None:
+        tries: Counter[str] = Counter()
+        again: list[Job] = []
+        while True:
+            # A worker that dies (killed for its memory, say) takes the pool with it; the others' jobs are not to blame.
+            again = self._until_broken(work, again, study.path.absolute())
+            if not again:
                 return
+            tries.update(job.stack.name for job in again)
+            for job in [job for job in again if tries[job.stack.name] == _ATTEMPTS]:
+                again.remove(job)
+                work.failed(job, "a worker process died, for lack of memory perhaps")
 
-    def _attempt(self, jobs: Sequence[Job], folder: Path, reports: Reports, *, last: bool) -> list[Job]:
-        """Run jobs in a pool. Returns those to try again: a worker died, and this is not the last attempt."""
+    def _until_broken(self, work: Work, queue: list[Job], folder: Path) -> list[Job]:
+        """Run jobs in a pool: those of the queue, then what there is. Returns those in training when a worker died."""
         again: list[Job] = []
         started_by = (os.getpid(), str(Path.cwd()))
         with ctrl_c_held_back():
             pool = loky.get_reusable_executor(self._workers, timeout=60, initializer=start_worker, initargs=started_by)
+        running: dict[Future[str | None], Job] = {}
         try:
-            with ctrl_c_held_back():  # the first job, too, starts workers
-                futures: dict[Future[str | None], Job] = {pool.submit(run_stack, job, folder): job for job in jobs}
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            while True:
+                room = 0 if again else self._workers - len(running)
+                fresh = [queue.pop(0) for _ in range(min(room, len(queue)))]
+                fresh += work.take(room - len(fresh))
+                with ctrl_c_held_back():  # the first job, too, starts workers
+                    running |= {pool.submit(run_stack, job, folder): job for job in fresh}
+                if not running:
+                    return again + queue
+                done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
-                    job = futures[future]
-                    if isinstance(future.exception(), BrokenProcessPool) and not last:
+                    job = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
                         again.append(job)
                     else:
-                        _report(job, future, reports)
-                reports.waiting([futures[future] for future in pending])
+                        _report(job, future, work)
+                work.waiting([*running.values()])
         except BaseException:
             pool.shutdown(wait=True, kill_workers=True)
             raise
-        return again
 
 
-def _report(job: Job, future: Future[str | None], reports: Reports) -> None:
+def _report(job: Job, future: Future[str | None], work: Work) -> None:
     error = future.exception()
-    if isinstance(error, TerminatedWorkerError):
-        reports.failed(job, "a worker process died, for lack of memory perhaps")
-    elif error is not None:  # of the pool itself: those of a training come as text
-        reports.failed(job, told(error))
+    if error is not None:  # of the pool itself: those of a training come as text
+        work.failed(job, told(error))
     elif (reason := future.result()) is not None:
-        reports.failed(job, reason)
+        work.failed(job, reason)
     else:
-        reports.done(job)
+        work.done(job)

@@ -1,4 +1,4 @@
-"""The grid of a study: its cells, their identities, and the stacks in which they are trained."""
+"""The grid of a study: cells and their identities, gates at depths, and the stacks in which cells are trained."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CellStack:
 
     cells: tuple[Cell, ...]
     ids: tuple[str, ...]
-    cost: float  # relative: steps x blocks x cells
+    cost: float  # relative: steps x parameters x cells
     mapped: bool = False  # whether nets of somebody's own are trained as one computation
     why: str | None = None  # and why, or why not
 
@@ -114,7 +114,7 @@ def _gates(specs: Sequence[str], problems: list[str]) -> tuple[str, ...]:
 
 
 def cells_of(config: StudyConfig) -> list[Cell]:
-    """Every cell, in the order gate, depth, seed, learning rate."""
+    """Every cell that a config names, in the order gate, depth, seed, learning rate."""
     return [
         Cell(gate, depth, rate, seed)
         for gate, depth, seed, rate in product(config.gates, config.depths, config.seeds, config.recipe.learning_rates)
@@ -177,8 +177,31 @@ Ways = Callable[[Plan, Sequence[Cell], nn.Module, int], Way]
 """Chooses it for cells of one gate and depth, a net of theirs, and the number of replicas that the caches allow."""
 
 
-def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Iterator[CellStack]:
-    """The study's cells in stacks. A study started again finds the same division: the config alone decides it.
+@dataclass(frozen=True)
+class Pair:
+    """A gate at a depth, and how its cells are trained."""
+
+    gate: str
+    depth: int
+    way: Way
+    cost: float  # of one training, relative: steps x parameters
+
+    def stacks(self, plan: Plan, cells: Sequence[Cell]) -> list[CellStack]:
+        """Some of its cells in stacks. A study started again finds the same division: the cells alone decide it."""
+        return [
+            CellStack(
+                tuple(part),
+                tuple(run_id(plan.identity(cell)) for cell in part),
+                self.cost * len(part),
+                mapped=self.way.mapped,
+                why=self.way.why,
+            )
+            for part in _parts(cells, self.way.replicas)
+        ]
+
+
+def pairs_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Iterator[Pair]:
+    """Every gate at every depth of a study, checked.
 
     Args:
         plan: of the study.
@@ -203,11 +226,7 @@ def stacks_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Ite
             way = Way()
         elif why_not_stackable(net):
             way = Way() if ways is None else ways(plan, group, net, way.replicas)
-        parameters = sum(p.numel() for p in net.parameters())
-        for part in _parts(group, way.replicas):
-            ids = tuple(run_id(plan.identity(cell)) for cell in part)
-            cost = float(steps * parameters * len(part))
-            yield CellStack(tuple(part), ids, cost, mapped=way.mapped, why=way.why)
+        yield Pair(gate, depth, way, float(steps * sum(p.numel() for p in net.parameters())))
 
 
 def _check_function(plan: Plan, group: Sequence[Cell], net: nn.Module, deepest: dict[str, nn.Module]) -> None:

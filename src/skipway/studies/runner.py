@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from skipway.data.dataset import Data
 from skipway.nets.factory import FUNCTIONS, OWN
-from skipway.rundir.elsewhere import finished_elsewhere
-from skipway.rundir.files import DamagedError, read_json, refuse_links
+from skipway.rundir.files import DamagedError, refuse_links
 from skipway.rundir.integrity import read_run, read_study
-from skipway.rundir.layout import FORMAT, STUDY, Json
+from skipway.rundir.layout import STUDY, Json
 from skipway.rundir.locks import locked, wait_until_free
 from skipway.rundir.study import Study
 from skipway.runs.definitions import Definition, read
@@ -30,14 +27,16 @@ from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
 from skipway.studies.config import StudyConfig
-from skipway.studies.executor import Executor, LocalExecutor, Reports
-from skipway.studies.grid import Cell, CellStack, Plan, checked, stacks_of
+from skipway.studies.executor import Executor, LocalExecutor
+from skipway.studies.grid import Cell, CellStack, Plan, checked, pairs_of
+from skipway.studies.observer import StudyObserver
+from skipway.studies.record import StudyRecord
+from skipway.studies.rounds import Rounds
 from skipway.studies.trials import Trials
+from skipway.studies.work import StudyWork
 from skipway.studies.worker import Job
-from skipway.tasks.task import Task
-from skipway.training.checkpoint import Checkpoints
 from skipway.training.execution import Execution
-from skipway.training.machine import cores, environment, usable_device
+from skipway.training.machine import cores, usable_device
 
 _LOG = logging.getLogger("skipway")
 _MEMORY = ("store", "recompute")
@@ -45,36 +44,11 @@ _DIGITS = 8  # of a digest
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
-class StudyObserver:
-    """What wants to know how a study goes on; every method does nothing unless a subclass says otherwise."""
-
-    def on_plan(self, study: Study, config: StudyConfig, data: Data, stacks: Sequence[CellStack], workers: int) -> None:
-        """Everything is checked and planned; nothing is trained yet."""
-
-    def on_found(self, runs: int) -> None:
-        """So many of its trainings were finished beside it, and are copied."""
-
-    def on_progress(self, fractions: Mapping[str, float]) -> None:
-        """How much of each stack in training is done, by the stack's name. Called several times a second."""
-
-    def on_stack(self, stack: CellStack) -> None:
-        """A stack's runs are on disk: now, or before the study was started again."""
-
-    def on_failure(self, stack: CellStack, reason: str) -> None:
-        """A stack ended by an exception."""
-
-    def on_scoring(self, done: int, wanted: int) -> None:
-        """So many of the chosen nets are scored on the test split."""
-
-    def on_end(self, study: Study) -> None:
-        """The study's status is written."""
-
-
 @dataclass(frozen=True)
 class _PlannedStudy:
     study: Study
     plan: Plan
-    stacks: tuple[CellStack, ...]
+    pairs: tuple[Rounds, ...]
     workers: int
     threads: int
     device: str
@@ -85,9 +59,20 @@ class _PlannedStudy:
 
     @property
     def ids(self) -> dict[Cell, str]:
-        pairs = ((cell, i) for stack in self.stacks for cell, i in zip(stack.cells, stack.ids, strict=True))
-        order = {gate: place for place, gate in enumerate(self.plan.config.gates)}
-        return dict(sorted(pairs, key=lambda pair: (order[pair[0].gate], pair[0].depth)))
+        """The cells that were asked for so far."""
+        return {cell: own for pair in self.pairs for cell, own in pair.ids.items()}
+
+    def job(self, stack: CellStack) -> Job:
+        """All that a worker must know to train a stack."""
+        return Job(
+            stack=stack,
+            config=self.plan.config,
+            device=self.device,
+            threads=self.threads,
+            asked=Execution(recompute=self.recompute),
+            identities=tuple(self.plan.identity(cell) for cell in stack.cells),
+            definitions=self.definitions,
+        )
 
 
 def run_study(
@@ -144,62 +129,55 @@ def run_study(
 
 
 def _run(planned: _PlannedStudy, command: str | None, observer: StudyObserver) -> None:
-    study = planned.study
+    study, plan = planned.study, planned.plan
     with _locked(study):
         study.recover()
-        for own in planned.ids.values():
+        for own in _asked_before(study):
             if study.has(own):
                 read_run(study.run(own))
-        if found := _take_over(study, planned.ids.values()):
-            observer.on_found(found)
-        stacks = [part for stack in planned.stacks for part in _parts(study, stack)]
-        missing = [stack for stack in stacks if not all(study.has(i) for i in stack.ids)]
-        observer.on_plan(study, planned.plan.config, planned.plan.data, stacks, planned.workers)
-        for stack in stacks:
-            if stack not in missing:
-                Checkpoints(study.checkpoint_path(stack.name), stack.ids).clear()
-                observer.on_stack(stack)
-        record = _Record(planned, command)
-        record.write("running", {})
+        choices: Json = {"workers": planned.workers, "threads": planned.threads}
+        if planned.replicas:
+            choices["replicas"] = planned.replicas
+        record = StudyRecord(study, plan, planned.pairs, command=command, device=planned.device, choices=choices)
+        observer.on_plan(study, plan.config, plan.data, planned.pairs, planned.workers)
         failures: dict[str, str] = {}
+        work = StudyWork(
+            study, planned.pairs, planned.job, observer, lambda: record.write("running", failures), failures
+        )
+        record.write("running", failures)
         try:
-            _execute(planned, missing, failures, observer)
+            planned.executor.run(work, study)
         except SystemExit:  # a machine that is taken away gives no time to choose and score
             record.write("interrupted", failures)
             raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 record.write("interrupted", failures)
-            record.settle(failures, observer)
+            _settle(planned, record, failures, observer)
             raise
-        record.settle(failures, observer)
+        _settle(planned, record, failures, observer)
         observer.on_end(study)
 
 
-def _take_over(study: Study, ids: Iterable[str]) -> int:
-    """Copy what was trained already, by `skipway train` or in another study beside this one. Returns how many runs."""
-    missing = (identifier for identifier in ids if not study.has(identifier))
-    found = [run for identifier in missing if (run := finished_elsewhere(identifier, study.path))]
-    if found:
-        batch = study.batch("found")
-        for run in found:
-            batch.copy(run)
-        batch.commit()
-    return len(found)
+def _asked_before(study: Study) -> list[str]:
+    """The ids of the trainings that its study.json names."""
+    if not os.path.lexists(study.path / STUDY):
+        return []
+    return [cell["id"] for cell in read_study(study)["cells"]]
 
 
-def _parts(study: Study, stack: CellStack) -> Iterator[CellStack]:
-    """What is finished of a planned stack, and what is to be trained: of a grid that grew, only what is new.
-
-    Where a run of the stack was lost, all of it is trained again, since only so the lost one finds its own bits.
-    """
-    done = {identifier for identifier in stack.ids if study.has(identifier)}
-    if any(study.run(i).info().get("computed", {}).get("stack") == stack.name for i in done) or not done:
-        yield stack
-        return
-    yield stack.only(done)
-    if new := set(stack.ids) - done:
-        yield stack.only(new)
+def _settle(planned: _PlannedStudy, record: StudyRecord, failures: dict[str, str], observer: StudyObserver) -> None:
+    """Choose learning rates and read the test split for whatever is complete, and write the final status."""
+    study, plan = planned.study, planned.plan
+    ended = {cell: own for pair in planned.pairs if pair.ended for cell, own in pair.ids.items()}
+    chosen = choose(study, ended, plan.config.seeds, plan.task.metric)
+    try:
+        score_on_test(study, planned.ids, chosen, plan, observer.on_scoring, device=planned.device)
+    except DamagedError:
+        record.write("failed", failures, chosen)
+        raise
+    complete = all(pair.ended for pair in planned.pairs) and all(study.has(own) for own in planned.ids.values())
+    record.write("done" if complete else "failed" if record.status == "running" else record.status, failures, chosen)
 
 
 def default_out(config: StudyConfig) -> Path:
@@ -217,79 +195,24 @@ def default_out(config: StudyConfig) -> Path:
     return Path("studies") / re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
-class _Record:
-    """study.json through the study's life."""
-
-    def __init__(self, planned: _PlannedStudy, command: str | None) -> None:
-        self._planned, self._began = planned, time.perf_counter()
-        before = read_study(planned.study) if os.path.lexists(planned.study.path / STUDY) else {}
-        same = before.get("config") == _as_json(planned.plan.config)
-        self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
-        self._status = "running"
-        config, data, task = planned.plan.config, planned.plan.data, planned.plan.task
-        self._fixed: Json = {
-            "format": FORMAT,
-            "name": planned.study.path.name,
-            "command": command,
-            "config": config.to_dict(),
-            "task": task.describe(),
-            "data": {**data.describe(), "guessing": _guess(data, task)},
-            "cells": [{"id": i, **cell.to_dict()} for cell, i in planned.ids.items()],
-            "environment": environment(planned.device),
-            "choices": {
-                "workers": planned.workers,
-                "threads": planned.threads,
-                **({"replicas": planned.replicas} if planned.replicas else {}),
-            },
-            "started": before.get("started") if same else _now(),
-        }
-
-    def write(self, status: str, failures: Mapping[str, str], chosen: Sequence[Json] = ()) -> None:
-        self._status = status
-        seconds = self._seconds_before + time.perf_counter() - self._began
-        ended = None if status == "running" else _now()
-        content = {"status": status, "chosen": list(chosen), "failures": dict(failures)}
-        self._planned.study.write({**self._fixed, **content, "seconds": seconds, "ended": ended})
-
-    def settle(self, failures: Mapping[str, str], observer: StudyObserver) -> None:
-        """Choose learning rates and read the test split for whatever is complete, and write the final status."""
-        planned = self._planned
-        chosen = choose(planned.study, planned.ids, planned.plan.task.metric)
-        try:
-            score_on_test(planned.study, planned.ids, chosen, planned.plan, observer.on_scoring, device=planned.device)
-        except DamagedError:
-            self.write("failed", failures, chosen)
-            raise
-        complete = all(planned.study.has(i) for i in planned.ids.values())
-        status = "done" if complete else "failed" if self._status == "running" else self._status
-        self.write(status, failures, chosen)
-
-
-def _guess(data: Data, task: Task) -> Json | None:
-    """What the best constant answer gets, as study.json holds it."""
-    guess = task.guess(data.targets(data.train))
-    if guess is None:
-        return None
-    return {"loss": guess.loss} if task.metric is None else {"loss": guess.loss, task.metric.name: guess.metric}
-
-
 def _planned(
     study: Study, plan: Plan, workers: int | None, device: str, memory: str, joined: Cluster | None
 ) -> _PlannedStudy:
     own = packed(found for gate in plan.config.gates for found in plan.definitions(gate))
     device = joined.device(device) if joined else usable_device(device)
     tried = Trials(torch.device(device), recompute=memory == "recompute", decided=_decided(study))
-    stacks = tuple(stacks_of(plan, torch.device(device), tried))
+    pairs = tuple(Rounds(pair, plan) for pair in pairs_of(plan, torch.device(device), tried))
+    first = sum(len(Rounds(rounds.pair, plan).next()) for rounds in pairs)
     for sentence in most_workers(cores()).problems("workers", workers):
         raise ValueError(sentence)
     executor: Executor
     if joined:
-        workers, threads, executor = min(joined.places(device), workers or len(stacks), len(stacks)), 1, joined
+        workers, threads, executor = min(joined.places(device), workers or first, first), 1, joined
     else:
-        workers = workers or (min(cores(), len(stacks)) if device == "cpu" else 1)
+        workers = workers or (min(cores(), first) if device == "cpu" else 1)
         threads, executor = max(1, cores() // workers), LocalExecutor(workers)
     return _PlannedStudy(
-        study, plan, stacks, workers, threads, device, memory == "recompute", own, executor, tried.decided
+        study, plan, pairs, workers, threads, device, memory == "recompute", own, executor, tried.decided
     )
 
 
@@ -298,56 +221,6 @@ def _decided(study: Study) -> dict[str, Json]:
     if not os.path.lexists(study.path / STUDY):
         return {}
     return dict(read_study(study)["choices"].get("replicas", {}))
-
-
-def _execute(
-    planned: _PlannedStudy, missing: Sequence[CellStack], failures: dict[str, str], observer: StudyObserver
-) -> None:
-    """Train the missing stacks, the longest first, so that the last ones end together."""
-    if not missing:
-        return
-    jobs = [
-        Job(
-            stack=stack,
-            config=planned.plan.config,
-            device=planned.device,
-            threads=planned.threads,
-            asked=Execution(recompute=planned.recompute),
-            identities=tuple(planned.plan.identity(cell) for cell in stack.cells),
-            definitions=planned.definitions,
-        )
-        for stack in sorted(missing, key=lambda stack: -stack.cost)
-    ]
-    planned.executor.run(jobs, planned.study, _Reports(planned.study, failures, observer))
-
-
-@dataclass(frozen=True)
-class _Reports(Reports):
-    """What an executor tells, handed on to the record and to whoever watches."""
-
-    study: Study
-    failures: dict[str, str]
-    observer: StudyObserver
-
-    def done(self, job: Job) -> None:
-        self.observer.on_stack(job.stack)
-
-    def failed(self, job: Job, reason: str) -> None:
-        self.failures.update(dict.fromkeys(job.stack.ids, reason))
-        self.observer.on_failure(job.stack, reason)
-
-    def waiting(self, jobs: Sequence[Job]) -> None:
-        self.observer.on_progress(_fractions(self.study, [job.stack for job in jobs]))
-
-
-def _fractions(study: Study, stacks: Sequence[CellStack]) -> dict[str, float]:
-    fractions = {}
-    for stack in stacks:
-        path = study.progress_path(stack.name)
-        if path.is_file():
-            content = read_json(path)
-            fractions[stack.name] = content["step"] / content["steps"]
-    return fractions
 
 
 @contextmanager
@@ -364,14 +237,3 @@ def _locked(study: Study) -> Iterator[None]:
             yield
         finally:
             study.leave()
-
-
-def _as_json(config: StudyConfig) -> Json:
-    import json
-
-    content: Json = json.loads(json.dumps(config.to_dict()))
-    return content
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,246 @@
+"""The search for learning rates: brackets, the race, and the same rounds after every end."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from skipway.rundir.study import Study
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import checked
+from skipway.studies.runner import run_study
+from skipway.studies.search.bracket import MOST, more
+from skipway.studies.search.measures import QUESTIONS, best, mean
+from skipway.studies.search.rules import KEPT, SEARCHES, Grid, Trial
+from skipway.training.recipe import Recipe
+
+RATES = (0.03, 0.1, 0.3, 1.0)
+
+
+# --- rates beyond ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "above", "below"),
+    [
+        ((0.03, 0.1, 0.3, 1.0), [3.0, 10.0, 30.0, 100.0], [0.01, 0.003, 0.001, 0.0003]),
+        ((0.1, 0.2, 0.4), [0.8, 1.6, 3.2, 6.4], [0.05, 0.025, 0.0125, 0.00625]),
+        ((0.1, 1.0), [10.0, 100.0, 1000.0, 10000.0], [0.01, 0.001, 0.0001, 0.00001]),
+        ((0.03, 0.1), [0.3, 1.0, 3.0, 10.0], [0.009, 0.0027, 0.00081, 0.000243]),
+        ((1.0, 0.3, 0.1), [3.0, 10.0, 30.0, 100.0], [0.03, 0.01, 0.003, 0.001]),  # in any order
+    ],
+)
+def test_rates_go_on_by_the_grids_own_factor(asked, above, below):
+    for end, expected in ((max, above), (min, below)):
+        tried = [*asked]
+        while fresh := more(tried, asked, [end(tried)]):
+            tried += fresh
+        assert sorted(tried[len(asked) :]) == sorted(expected)
+        assert len(expected) == MOST
+
+
+def test_nothing_is_tried_beyond_a_bracket_or_beside_a_single_rate():
+    assert more(RATES, RATES, [0.1, 0.3]) == []
+    assert more([0.1], [0.1], [0.1]) == []
+
+
+def test_where_every_rate_diverged_lower_ones_are_tried():
+    assert more(RATES, RATES, []) == [0.01]
+
+
+def test_each_question_has_its_own_end():
+    assert more(RATES, RATES, [0.03, 1.0]) == [0.01, 3.0]
+
+
+# --- searches on landscapes that are known ---------------------------------------------------------------------------
+
+
+def valley(lowest: float, *, limit: float = math.inf, spread: float = 0.0):
+    """Scores that are best at a rate; above a limit trainings diverge. Seeds differ by about a spread."""
+
+    def scores(trial: Trial):
+        if trial.learning_rate > limit:
+            return None
+        height = math.log10(trial.learning_rate / lowest) ** 2 + spread * math.sin(7 * trial.seed + trial.learning_rate)
+        return {"training": (height,), "validation": (height, height)}
+
+    return scores
+
+
+def played(name: str, grid: Grid, scores) -> dict:
+    """A search to its end."""
+    search, results = SEARCHES[name](), {}
+    for _ in range(50):
+        wanted = search.wanted(grid, results)
+        assert results.keys() <= wanted, "what is in stays wanted"
+        if not (fresh := wanted - results.keys()):
+            return results
+        results |= {trial: scores(trial) for trial in fresh}
+    raise AssertionError("it never ends")
+
+
+def whole(results: dict, grid: Grid) -> dict:
+    """The means of rates that have all seeds."""
+    rates = {trial.learning_rate for trial in results}
+    seeds = {rate: [results.get(Trial(rate, seed)) for seed in grid.seeds] for rate in rates}
+    return {rate: mean(own) for rate, own in seeds.items() if None not in own}
+
+
+@pytest.mark.parametrize("name", ["full", "race"])
+@pytest.mark.parametrize("lowest", [0.001, 0.01, 0.1, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_a_valley_is_found_and_has_a_worse_neighbour_on_either_side(name, lowest, spread):
+    grid = Grid(RATES, (0, 1, 2))
+    results = played(name, grid, valley(lowest, spread=spread))
+    means = whole(results, grid)
+    tried = sorted({trial.learning_rate for trial in results})
+    for question in QUESTIONS:
+        chosen = best(means, question)
+        assert tried[0] < chosen < tried[-1]
+        if not spread:
+            assert chosen == lowest
+
+
+@pytest.mark.parametrize("name", ["full", "race"])
+def test_a_diverged_neighbour_bounds_a_bracket(name):
+    results = played(name, Grid(RATES, (0, 1)), valley(10.0, limit=1.0))
+    tried = sorted({trial.learning_rate for trial in results})
+    assert tried[-2:] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ["full", "race"])
+def test_a_valley_without_an_end_ends(name):
+    tried = {trial.learning_rate for trial in played(name, Grid(RATES, (0, 1)), valley(1e9))}
+    assert max(tried) == 100.0
+    assert len(tried) == len(RATES) + MOST
+
+
+@pytest.mark.parametrize(("lowest", "spread"), [*product([0.01, 0.1, 0.3, 1.0, 3.0], [0.05, 0.2, 0.5])])
+def test_a_race_chooses_as_a_full_search_for_less(lowest, spread):
+    """It can differ where a rate that is best on the whole had a bad first seed: then by less than seeds scatter."""
+    grid = Grid(RATES, (0, 1, 2))
+    scores = valley(lowest, spread=spread)
+    race, full = (played(name, grid, scores) for name in ("race", "full"))
+    assert len(race) < len(full)
+    ours, theirs = whole(race, grid), whole(full, grid)
+    for question in QUESTIONS:
+        gap = ours[best(ours, question)][question][0] - theirs[best(theirs, question)][question][0]
+        assert gap <= spread
+
+
+def test_in_a_race_all_that_had_a_better_first_seed_than_the_winner_have_all_seeds():
+    grid = Grid((0.1, 0.2, 0.4, 0.8), (0, 1))
+    heights = {0.1: (9.0, 9.0), 0.2: (1.0, 9.5), 0.4: (2.0, 8.0), 0.8: (3.0, 0.0), 1.6: (9.0, 9.0)}
+
+    def scores(trial):
+        height = heights[trial.learning_rate][trial.seed]
+        return {"training": (height,), "validation": (height,)}
+
+    results = played("race", grid, scores)
+    means = whole(results, grid)
+    assert best(means, "training") == 0.4
+    assert set(means) == {0.2, 0.4}, "0.8 had a worse first seed than both that went on, and than the winner"
+    heights[0.4] = (2.9, 2.0)
+    heights[0.8] = (3.0, 0.0)  # within a tenth of the second
+    assert set(whole(played("race", grid, scores), grid)) == {0.2, 0.4, 0.8}
+
+
+def test_in_a_race_the_next_ones_go_on_where_the_first_diverge():
+    grid = Grid(RATES, (0, 1, 2))
+
+    def scores(trial):
+        if trial.learning_rate >= 0.3 and trial.seed == 2:
+            return None
+        return valley(0.3)(trial)
+
+    means = whole(played("race", grid, scores), grid)
+    assert best(means, "training") == 0.1
+    assert len(means) >= KEPT
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("grid", [Grid((0.1,), (0, 1, 2)), Grid((0.1, 0.3), (0, 1)), Grid((0.1, 0.3, 1.0), (0,))])
+def test_small_grids_are_trained_whole(name, grid):
+    results = played(name, grid, valley(0.1 if len(grid.rates) == 1 else 0.3 if len(grid.rates) == 3 else 0.1))
+    assert grid.of(grid.rates) <= results.keys()
+    if len(grid.rates) == 1:
+        assert results.keys() == grid.of(grid.rates)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_what_is_expected_is_about_what_comes(name):
+    grid = Grid(RATES, (0, 1, 2))
+    number = len(played(name, grid, valley(0.3)))
+    assert 0.7 * number <= SEARCHES[name]().expected(grid) <= 1.4 * number
+
+
+# --- studies ---------------------------------------------------------------------------------------------------------
+
+CONFIG = StudyConfig(
+    gates=("plain",),
+    depths=(2, 3),
+    seeds=(0, 1, 2),
+    width=6,
+    recipe=Recipe(steps=25, batch_size=32, learning_rates=(0.01, 0.03, 0.1)),
+)
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory) -> Study:
+    return run_study(checked(CONFIG), tmp_path_factory.mktemp("raced") / "study", workers=2)
+
+
+def files(study: Study) -> dict[str, bytes]:
+    """Curves, probes and weights, bit for bit."""
+    names = ("metrics.jsonl", "probes.parquet", "model.safetensors")
+    return {f"{run.path.name}/{name}": (run.path / name).read_bytes() for run in study.runs() for name in names}
+
+
+def test_a_study_goes_beyond_its_grid_and_says_what_it_trained(raced):
+    info = raced.info()
+    assert info["status"] == "done"
+    for depth in CONFIG.depths:
+        cells = [cell for cell in info["cells"] if cell["depth"] == depth]
+        tried = sorted({cell["learning_rate"] for cell in cells})
+        assert tried[-1] > 0.1, "these nets want a higher rate than any that was asked for"
+        (chosen,) = [row["learning_rate"] for row in info["chosen"] if row["depth"] == depth]
+        for rate in chosen.values():
+            assert tried[0] < rate < tried[-1]
+            assert {cell["seed"] for cell in cells if cell["learning_rate"] == rate} == {0, 1, 2}
+        assert len(cells) < len(tried) * 3, "not all rates have all seeds"
+    assert {run.path.name for run in raced.runs()} == {cell["id"] for cell in info["cells"]}
+
+
+def test_a_race_goes_on_to_the_same_bits_wherever_it_was_stopped(raced, tmp_path):
+    whole_study = files(raced)
+    copied = Study(shutil.copytree(raced.path, tmp_path / "study"))
+    cells = copied.info()["cells"]
+    beyond = [cell for cell in cells if cell["learning_rate"] > 0.1 or cell["seed"] == 2]
+    for cell in beyond:  # rounds after the first one
+        shutil.rmtree(copied.run(cell["id"]).path)
+    again = run_study(checked(CONFIG), copied.path, workers=1)
+    assert files(again) == whole_study
+    assert again.info()["cells"] == cells
+
+
+def test_a_seed_more_computes_only_what_is_new(raced, tmp_path):
+    copied = Study(shutil.copytree(raced.path, tmp_path / "study"))
+    before = files(copied)
+    times = {run.path.name: (run.path / "run.json").stat().st_mtime_ns for run in copied.runs()}
+    grown = run_study(checked(replace(CONFIG, seeds=(0, 1, 2, 3))), copied.path, workers=1)
+    after = files(grown)
+    assert {name: after[name] for name in before} == before
+    first = {cell["id"] for cell in copied.info()["cells"] if cell["seed"] == 0}
+    assert all((grown.run(own).path / "run.json").stat().st_mtime_ns == times[own] for own in first & times.keys())
+    new = {cell["id"] for cell in grown.info()["cells"]} - times.keys()
+    assert new
+    assert {cell["seed"] for cell in grown.info()["cells"] if cell["id"] in new} >= {3}
+
+
+def test_an_unknown_search_is_told_with_those_there_are():
+    with pytest.raises(ValueError, match=r"unknown search 'rase'. Did you mean 'race'\? Valid: full, grid, race"):
+        checked(replace(CONFIG, search="rase"))
