@@ -58,7 +58,7 @@ def report(gate: str, job: tuple[str, int, int, int], wanted: argparse.Namespace
         "as a study": (stacked, [(part, 1) for part in shares(job, wanted.replicas, cores)]),
     }
     pools = {
-        name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker, initargs=(os.getpid(), os.getcwd()))
+        name: loky.ProcessPoolExecutor(len(loads), initializer=start_worker, initargs=(os.getpid(), str(Path.cwd())))
         for name, (_, loads) in ways.items()
     }
     times: dict[str, list[float]] = {name: [] for name in ways}

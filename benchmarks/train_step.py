@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def report(name: str, wanted: argparse.Namespace, cores: int) -> None:
     }
     spawn = get_context("spawn")
     pools = {
-        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(), os.getcwd()))
+        way: ProcessPoolExecutor(1, spawn, initializer=start, initargs=(os.getpid(), str(Path.cwd())))
         for way, (_, _, start) in ways.items()
     }
     job = (name, wanted.batch, wanted.images, cores)
