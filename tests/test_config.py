@@ -41,7 +41,7 @@ def ids(config: StudyConfig) -> list[str]:
 def test_the_default_is_the_demonstration():
     config = StudyConfig()
     assert config.problems() == []
-    assert len(cells_of(config)) == 315
+    assert len(cells_of(config)) == 180
     assert checked(config) == config
 
 

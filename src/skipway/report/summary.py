@@ -170,6 +170,12 @@ class Summary:
         return metric_of(self.info)
 
     @property
+    def search(self) -> str:
+        """How learning rates beyond those named were searched; empty where none were."""
+        name: str = self.info.get("config", {}).get("search", "grid")
+        return "" if name == "grid" else name
+
+    @property
     def samples(self) -> str:
         """The word for several samples of its data."""
         return samples_of(self.info)

@@ -122,6 +122,7 @@ def _rates(summary: Summary, question: Question, title: str, reading: str, chose
     )
     diverged = sorted({row["depth"] for row in summary.sweep if row["diverged"]})
     axis = ValueAxis(f"{question} loss at the end", [row[loss] for row in summary.sweep if row[loss]], diverged)
+    few = min((row["seeds"] for row in summary.sweep), default=0) < summary.seeds
     told = tooltips(
         "gate:N",
         "depth:Q",
@@ -134,9 +135,10 @@ def _rates(summary: Summary, question: Question, title: str, reading: str, chose
     base = over("sweep").encode(x=x, color=depth_colour(summary))
     layers = [
         base.mark_line(strokeWidth=1.8).encode(y=axis.y(loss)),
-        base.mark_point(filled=True, opacity=1).encode(
+        base.mark_point(filled=True).encode(
             y=axis.y(loss),
             tooltip=told,
+            opacity=alt.condition(f"datum.seeds < {summary.seeds}", alt.value(0.45), alt.value(1)),
             size=alt.condition(f"datum.{question}", alt.value(110), alt.value(22)),
         ),
         *crosses(base.transform_filter("datum.diverged > 0"), axis, "depth", told),
@@ -146,7 +148,7 @@ def _rates(summary: Summary, question: Question, title: str, reading: str, chose
         title,
         f"{reading} A wide flat valley forgives a wrong guess and a narrow one does not. A large point at either end "
         "of a line says that the rate beyond might be better. A cross above marks a rate at which a seed diverged; "
-        "several are spread apart.",
+        f"several are spread apart.{_FEW if few else ''}",
         "",
         spec(
             summary,
@@ -156,6 +158,8 @@ def _rates(summary: Summary, question: Question, title: str, reading: str, chose
         ),
     )
 
+
+_FEW = " A pale point has fewer seeds than the others: it fell out of the search."
 
 MAKERS: Mapping[str, Callable[[Summary], Chart | None]] = {
     "loss-by-depth": depth_charts.loss,

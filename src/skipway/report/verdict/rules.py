@@ -8,6 +8,17 @@ from skipway.report.verdict.chance import judged_by
 from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.scale import Scale
 
+_BEYOND = (
+    "Where the best one is the lowest or the highest tried, the next one beyond is tried, up to four on either side; a "
+    "rate at which a seed diverged is out."
+)
+_SEARCHES = {
+    "full": f"How learning rates are searched: every rate is trained with every seed. {_BEYOND}",
+    "race": "How learning rates are searched: every rate is trained with the first seed. With the others go on the two "
+    "that train best and the two that generalise best, what is no more than a tenth behind the second of them, and "
+    "whatever had a better first seed than the one that is chosen. Chosen are rates that have all seeds. "
+    f"{_BEYOND}",
+}
 _SCALES = {"odds": "by their log odds", "logarithm": "by their logarithms", "itself": "as they are"}
 
 
@@ -34,6 +45,7 @@ def rules(summary: Summary) -> list[str]:
         "seeds agree better than those of the study's nets do on average, that average is taken for them.",
         "What is ruled out and what is possible: intervals, which together miss the truth in 5 % of studies at most.",
         *([] if found.scale.kind == "odds" else [unknown]),
+        *([_SEARCHES[summary.search]] if summary.search in _SEARCHES else []),
     ]
 
 

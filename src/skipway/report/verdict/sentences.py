@@ -61,9 +61,14 @@ def _edges(summary: Summary) -> list[str]:
         told = [f"the learning rate that {which} with {listed(nets)}" for which, nets in questions.items() if nets]
     if not told:
         return []
+    remedy = (
+        "The search has gone as far as it goes: start it elsewhere with --learning-rates."
+        if summary.search
+        else "Give more with --learning-rates."
+    )
     return [
         f"The lowest or the highest of those tried is {', and '.join(told)}: a rate that was not tried may do better "
-        "there, and nothing is concluded against these nets. Give more with --learning-rates."
+        f"there, and nothing is concluded against these nets. {remedy}"
     ]
 
 
