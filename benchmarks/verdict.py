@@ -1,12 +1,12 @@
 """How often a verdict claims what is not so, and how often it finds what is.
 
-    python benchmarks/verdict.py [--studies 400] [--small]
+    python benchmarks/verdict.py [--studies 400] [--search race] [--small]
 
 First studies in which nothing differs, whatever the number of gates, depths and seeds and however the nets scatter: at
 most 5 % of verdicts may claim anything. Their numbers are told as errors, then as the RMSE of a regression. Then the
 differences that the digits study and a short study on CIFAR-10 found, drawn again with their means and spreads: how
-often three seeds show them. The studies are drawn as numbers, every learning rate with its seeds; the choice of rates
-and the verdict are the real ones.
+often three seeds show them. The studies are drawn as numbers, a training at a time; the search for rates and the
+verdict are the real ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from skipway.report.means import Mean
 from skipway.report.summary import Choice, Group, Summary
 from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.sentences import verdict
+from skipway.studies.search.measures import QUESTIONS, Scores, best, mean
+from skipway.studies.search.rules import SEARCHES, Grid, Search, Trial
 
-RATES = 5
+RATES = (0.03, 0.1, 0.3, 1.0)
 DEPTHS = (5, 10, 20, 35, 50, 70, 100, 150, 200, 300)
 IMAGES = {"train": 1257, "validation": 180, "test": 360}
 WORDS = ("Depth makes", "Depth stops", "better than", "worse than", "More depth pays", "not the same at all depths")
@@ -32,6 +35,14 @@ WORDS = ("Depth makes", "Depth stops", "better than", "worse than", "More depth 
 Found = dict[tuple[str, int], tuple[float, ...]]
 """By gate and depth: training loss, training error and test error, each with its spread."""
 Draw = Callable[[random.Random, int, int], float]
+
+
+class Training(NamedTuple):
+    """What a training gets: of the metric, on each split."""
+
+    train: float
+    validation: float
+    test: float
 
 
 @dataclass(frozen=True)
@@ -101,19 +112,21 @@ ERRORS = Told(INFO, lambda error, images: _images(error, images), lambda error: 
 VALUES = Told(TABLE, lambda error, rows: 77.0 * max(error, 1e-4), lambda error: max(error, 1e-4) ** 2)
 
 
-def nothing_differs(draw: random.Random, size: tuple[int, int, int], scatter: Scatter, told: Told) -> Summary:
-    """A study in which neither gate nor depth has any effect, at any of five learning rates."""
+def nothing_differs(
+    draw: random.Random, size: tuple[int, int, int], scatter: Scatter, told: Told, search: Search
+) -> Summary:
+    """A study in which neither gate nor depth has any effect, at any learning rate."""
     gates, depths, seeds = size
     groups = []
     for gate in range(gates):
         for place, depth in enumerate(DEPTHS[:depths]):
             std = scatter.std(draw, place / max(1, depths - 1), gate) / 100
 
-            def errors(gate: int = gate, place: int = place, std: float = std) -> list[float]:
-                return [0.3 + std * scatter.shape(draw, gate, place) for _ in range(seeds)]
+            def training(gate: int = gate, place: int = place, std: float = std) -> Training:
+                errors = [0.3 + std * scatter.shape(draw, gate, place) for _ in IMAGES]
+                return Training(*(told.value(own, n) for own, n in zip(errors, IMAGES.values(), strict=True)))
 
-            rates = [(errors(), errors(), errors()) for _ in range(RATES)]
-            groups.append(chosen(_gate(gate), depth, rates, told))
+            groups.append(searched(_gate(gate), depth, training, Grid(RATES, tuple(range(seeds))), told, search))
     return Summary(info=told.info, groups=tuple(groups))
 
 
@@ -141,24 +154,32 @@ def as_found(draw: random.Random, found: Found, info: dict, seeds: int) -> Summa
     return Summary(info=info, groups=tuple(groups))
 
 
-def chosen(gate: str, depth: int, rates: list[tuple[list[float], list[float], list[float]]], told: Told) -> Group:
-    """One gate and depth, at the rates that a study would choose: training, validation and test errors of each rate."""
-    values = [
-        tuple([told.value(e, n) for e in own] for own, n in zip(rate, IMAGES.values(), strict=True)) for rate in rates
-    ]
-    train, validation = ([_mean(rate[place]) for rate in values] for place in (0, 1))
-    trained, generalised = train.index(min(train)), validation.index(min(validation))
+def searched(gate: str, depth: int, training: Callable[[], Training], grid: Grid, told: Told, search: Search) -> Group:
+    """One gate and depth, at the rates that a search chooses among trainings that are drawn."""
+    found: dict[Trial, Training] = {}
+    results: dict[Trial, Scores | None] = {}
+    while fresh := search.wanted(grid, results) - results.keys():
+        for trial in sorted(fresh, key=grid.place):
+            own = found[trial] = training()
+            results[trial] = {"training": (told.loss(own.train),), "validation": (own.validation,)}
+    seeds = {
+        rate: [found[trial] for trial in sorted(found, key=grid.place) if trial.learning_rate == rate]
+        for rate in {trial.learning_rate for trial in found}
+    }
+    whole = {rate: own for rate, own in seeds.items() if len(own) == len(grid.seeds)}
+    means = {rate: mean([results[Trial(rate, seed)] for seed in grid.seeds]) for rate in whole}
+    trained, generalised = (whole[best(means, question)] for question in QUESTIONS)
     return Group(
         gate=gate,
         depth=depth,
         training=Choice(0.1),
         validation=Choice(0.1),
-        rates=len(rates),
-        train_loss=Mean(tuple(map(told.loss, rates[trained][0]))),
-        train_metric=Mean(tuple(values[trained][0])),
-        best_train_metric=min(train),
-        validation_metric=Mean(tuple(values[generalised][1])),
-        test_metric=Mean(tuple(values[generalised][2])),
+        rates=len(seeds),
+        train_loss=Mean(tuple(told.loss(own.train) for own in trained)),
+        train_metric=Mean(tuple(own.train for own in trained)),
+        best_train_metric=min(_mean([own.train for own in each]) for each in seeds.values()),
+        validation_metric=Mean(tuple(own.validation for own in generalised)),
+        test_metric=Mean(tuple(own.test for own in generalised)),
     )
 
 
@@ -167,10 +188,12 @@ def claims(summary: Summary) -> bool:
     return any(word in sentence for sentence in verdict(summary).sentences for word in WORDS)
 
 
-def false_claims(size: tuple[int, int, int], scatter: Scatter, studies: int, told: Told = ERRORS) -> float:
+def false_claims(
+    size: tuple[int, int, int], scatter: Scatter, studies: int, told: Told = ERRORS, search: str = "race"
+) -> float:
     """The share of verdicts that claim something where nothing differs."""
-    draw = random.Random(f"{size} {scatter.name}")
-    return sum(claims(nothing_differs(draw, size, scatter, told)) for _ in range(studies)) / studies
+    draw, rule = random.Random(f"{size} {scatter.name}"), SEARCHES[search]()
+    return sum(claims(nothing_differs(draw, size, scatter, told, rule)) for _ in range(studies)) / studies
 
 
 def power(found: Found, info: dict, seeds: int, studies: int) -> dict[str, float]:
@@ -244,24 +267,27 @@ CIFAR_INFO = {
 }
 
 
-def print_false_claims(sizes: Sequence[tuple[int, int, int]], scatters: Sequence[Scatter], n: int, told: Told) -> None:
+def print_false_claims(
+    sizes: Sequence[tuple[int, int, int]], scatters: Sequence[Scatter], n: int, told: Told, search: str
+) -> None:
     print(f"| scatter of the seeds | {' | '.join('{} x {} x {}'.format(*size) for size in sizes)} |")
     print(f"| :-- |{' --: |' * len(sizes)}")
     for scatter in scatters:
-        shares = [false_claims(size, scatter, n, told) for size in sizes]
+        shares = [false_claims(size, scatter, n, told, search) for size in sizes]
         print(f"| {scatter.name} | {' | '.join(f'{100 * share:.1f} %' for share in shares)} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=400, help="drawn for each share")
+    parser.add_argument("--search", default="race", choices=[*SEARCHES], help="how learning rates are searched")
     parser.add_argument("--small", action="store_true", help="a few shares, to see that it runs")
     options = parser.parse_args()
     sizes, scatters = (SIZES[:2], SCATTERS[:2]) if options.small else (SIZES, SCATTERS)
     print("Verdicts that claim something where nothing differs (at most 5 %), told as errors:\n")
-    print_false_claims(sizes, scatters, options.studies, ERRORS)
+    print_false_claims(sizes, scatters, options.studies, ERRORS, options.search)
     print("\nThe same, told as the RMSE of a regression:\n")
-    print_false_claims(sizes if options.small else REGRESSION_SIZES, scatters, options.studies, VALUES)
+    print_false_claims(sizes if options.small else REGRESSION_SIZES, scatters, options.studies, VALUES, options.search)
     print("\n(gates x depths x seeds)\n\nVerdicts that show what is there:\n")
     print("| difference | 2 seeds | 3 seeds | 5 seeds |\n| :-- | --: | --: | --: |")
     for name, found, info in (("digits", DIGITS, INFO), ("CIFAR-10", CIFAR, CIFAR_INFO)):
