@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
+from itertools import product
 
 import psutil
 import torch
@@ -21,7 +22,7 @@ from skipway.nets.stack import SkipNet
 from skipway.settings.registry import Spec, settings_of
 from skipway.skip.gate import GATES, Gate
 from skipway.skip.placement import Placement
-from skipway.studies.grid import CellStack, Plan, Ways, cells_of, pairs_of
+from skipway.studies.grid import CellStack, PairMaker, Plan, Ways, cells_of
 from skipway.tasks.classification import Classification
 from skipway.training.loop import Hook, Training
 
@@ -148,9 +149,10 @@ def _runs(process: psutil.Process) -> bool:
 
 def stacks_of(plan: Plan, ways: Ways | None = None) -> list[CellStack]:
     """All cells that a config names, in stacks: the one round of a search of the grid alone."""
-    cells = cells_of(plan.config)
+    cells, maker = cells_of(plan.config), PairMaker(plan, torch.device("cpu"), ways)
+    pairs = [maker.make(*pair) for pair in product(plan.config.gates, plan.config.named_depths)]
     return [
         stack
-        for pair in pairs_of(plan, torch.device("cpu"), ways)
+        for pair in pairs
         for stack in pair.stacks(plan, [cell for cell in cells if (cell.gate, cell.depth) == (pair.gate, pair.depth)])
     ]

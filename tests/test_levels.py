@@ -27,11 +27,11 @@ LEVELS = {
     "training": 3,
     "probe": 3,
     "runs": 4,
-    "studies": 5,
     "clinic": 5,
     "report": 5,
     "ship": 5,
-    "cli": 6,
+    "studies": 6,
+    "cli": 7,
 }
 # What the command line's help and the half that shows are made of. (What watches a training may know it: cli.live.)
 WITHOUT_TORCH = (

@@ -23,6 +23,13 @@ def check_arguments(command: str, arguments: Sequence[str]) -> None:
             f"skipway {command} takes flags alone, and {first!r} has none before it. Say what it is: "
             f"{_WITHOUT_WORDS[command]}."
         )
+    depths = [value for flag, value in _values(arguments) if flag == "--depths"]
+    if "auto" in depths and len(depths) > 1:
+        others = " ".join(value for value in depths if value != "auto")
+        raise ValueError(
+            f"--depths {' '.join(depths)}: auto finds depths by itself, so nothing stands beside it. Valid: --depths "
+            f"auto{f', or --depths {others}' if others else ''}."
+        )
     for flag, value in _values(arguments):
         if flag in _NUMBERS and "," in value:
             apart = " ".join(value.replace(",", " ").split())

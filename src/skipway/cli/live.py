@@ -67,7 +67,8 @@ class StudyState(StudyObserver):
 
     def __init__(self) -> None:
         self._study: Study | None = None
-        self._pairs: dict[tuple[str, int], _Pair] = {}
+        self._rounds: Sequence[Rounds] = ()  # more may come
+        self._known: dict[tuple[str, int], _Pair] = {}
         self._running: Sequence[tuple[CellStack, float]] = ()
         self._cost_before = 0.0
         self._began = time.monotonic()
@@ -91,7 +92,7 @@ class StudyState(StudyObserver):
 
     def on_plan(self, study: Study, config: StudyConfig, data: Data, pairs: Sequence[Rounds], workers: int) -> None:
         self._study, self._workers = study, workers
-        self._pairs = {(rounds.pair.gate, rounds.pair.depth): _Pair(rounds) for rounds in pairs}
+        self._rounds = pairs
         sizes = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test "
         self._about = f"{printable(data.name)}: {sizes}{data.samples}"
         self._began = time.monotonic()
@@ -118,6 +119,12 @@ class StudyState(StudyObserver):
 
     def on_scoring(self, done: int, wanted: int) -> None:
         self._scoring = f"scoring the chosen nets on the test split: {done}/{wanted}"
+
+    @property
+    def _pairs(self) -> dict[tuple[str, int], _Pair]:
+        for rounds in self._rounds[len(self._known) :]:
+            self._known[rounds.pair.gate, rounds.pair.depth] = _Pair(rounds)
+        return self._known
 
     def _pair(self, stack: CellStack) -> _Pair:
         return self._pairs[stack.cells[0].gate, stack.cells[0].depth]
@@ -154,11 +161,12 @@ class StudyState(StudyObserver):
 
     def view(self) -> RenderableType:
         """All of it as a table with a bar below."""
-        depths = list(dict.fromkeys(depth for _, depth in self._pairs))
+        depths = sorted({depth for _, depth in self._pairs})
         gates = list(dict.fromkeys(gate for gate, _ in self._pairs))
         table = Table("depth", *map(printable, gates), box=None, padding=(0, 2, 0, 0))
         for depth in depths:
-            table.add_row(str(depth), *(_state(self._pairs[gate, depth]) for gate in gates))
+            here = (self._pairs.get((gate, depth)) for gate in gates)
+            table.add_row(str(depth), *(_state(pair) if pair else Text() for pair in here))
         bar = Table.grid(padding=(0, 1))
         bar.add_row(ProgressBar(total=1.0, completed=self.done(), width=40), f"{self.done():.0%}", self.times())
         legend = Text("best validation loss so far (its learning rate); finished/all trainings while it goes on", "dim")

@@ -48,6 +48,8 @@ class StudyCommand:
     """store, or recompute: the backward pass computes blocks again, for deep nets in little memory."""
     ray: str | None = None
     """Train on a Ray cluster: its address, auto for the one that is running, local for one of this machine."""
+    budget: str | None = None
+    """With --depths auto: no net is begun that is expected to end later than so long after the start: 90s, 10m, 1h."""
     settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
 
 
@@ -84,6 +86,7 @@ def run(arguments: Sequence[str]) -> int:
                 device=command.device,
                 memory=command.memory,
                 ray=command.ray,
+                budget=command.budget,
                 command=asked,
                 observer=watch,
                 data=data,

@@ -66,6 +66,11 @@ SHA256 = Kind("64 hexadecimal digits", lambda value: isinstance(value, str) and 
 FACTOR = Kind("a number above 0", lambda value: NUMBER.holds(value) and value > 0)
 DIGITS = Kind("a whole number from 0 to 12", lambda value: _is_whole(value) and 0 <= value <= 12)
 
+DEPTHS = Kind(
+    "a list of whole numbers, or auto",
+    lambda value: value == "auto" or (isinstance(value, list) and all(map(_is_whole, value))),
+)
+
 METRIC: Mapping[str, Shape] = {
     "name": TEXT,
     "word": TEXT,
@@ -110,7 +115,7 @@ STUDY_FIELDS: Shape = {
         "net?": TEXT,
         "body?": TEXT,
         "gates": [TEXT],
-        "depths": [WHOLE],
+        "depths": DEPTHS,
         "seeds": [WHOLE],
         "recipe": {},
     },

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def read_fields(cls: type, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,12 +37,21 @@ def _as(kind: Any, value: object) -> object:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal and value in inner:
         return value
-    if origin is UnionType:  # a type or None
-        return None if value is None else _as(inner[0], value)
+    if origin in (UnionType, Union):
+        return _as_one_of(inner, value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_as(inner[0], item) for item in value)
     if kind is float and type(value) is int:  # equal configs must have equal text: it decides a run's name
         return float(value)
     if type(value) is kind:
         return value
+    raise TypeError
+
+
+def _as_one_of(kinds: Sequence[Any], value: object) -> object:
+    for kind in kinds:
+        try:
+            return _as(kind, value)
+        except TypeError:
+            continue
     raise TypeError

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from skipway.data.load import settings_of
 from skipway.nets.factory import use
 from skipway.rundir.study import Study
 from skipway.runs.plan import load_data, with_batch_that_fits
-from skipway.studies.config import StudyConfig
+from skipway.studies.config import AUTO, StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.grid import checked
 from skipway.studies.runner import run_study
@@ -34,7 +34,7 @@ def study(
     net: str | Callable[..., nn.Module] = _DEFAULT.net,
     task: str | Callable[..., Tensor] | None = None,
     gates: str | Iterable[str] = _DEFAULT.gates,
-    depths: int | Iterable[int] | None = None,
+    depths: int | Iterable[int] | Literal["auto"] | None = None,
     learning_rates: float | Iterable[float] | None = None,
     seeds: int | Iterable[int] = _DEFAULT.seeds,
     search: str = _DEFAULT.search,
@@ -48,6 +48,7 @@ def study(
     device: str = "auto",
     memory: str = "store",
     ray: str | None = None,
+    budget: float | str | None = None,
     **settings: Unpack[RecipeSettings],
 ) -> Study:
     """Train nets of all gates and depths on a data set, and search learning rates; go on with what is there already.
@@ -62,7 +63,8 @@ def study(
         task: "classification", "regression", "next-token", or a loss of your own: a function of outputs and targets
             that gives one number a sample; None is what such data are usually for.
         gates: gate rules, with settings if need be: "highway", "highway:bias=-4".
-        depths: as the nets' family counts them; None is its own choice.
+        depths: as the nets' family counts them; None is its own choice. "auto": for each gate they double until its
+            nets stop training, and then the gap is halved.
         learning_rates: those to try; None is the recipe's.
         seeds: each decides initial weights, the order of the data, and every other random draw of a run.
         search: how learning rates are searched, for each gate and depth: "race" (all rates with the first seed, the
@@ -76,6 +78,7 @@ def study(
         out: the study's directory; None is ``studies/<data>-<net>``, of a function with a digest.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
+        budget: with depths "auto": no net is begun that is expected to end later, "10m" or in seconds.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
         settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``. Where no
@@ -105,7 +108,7 @@ def study(
         **settings_of(data, task=own_task, image_size=image_size, validation=validation, split_seed=split_seed),
         net=named,
         gates=_several(gates),
-        depths=default.depths if depths is None else _several(depths),
+        depths=default.depths if depths is None else AUTO if depths == AUTO else _several(depths),
         seeds=_several(seeds),
         search=search,
         width=width,
@@ -114,7 +117,7 @@ def study(
     loaded = load_data(checked(config))
     if not asks_for_batch_size(recipe, settings):
         config = with_batch_that_fits(config, loaded)
-    found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray, data=loaded)
+    found = run_study(config, out, workers=workers, device=device, memory=memory, ray=ray, budget=budget, data=loaded)
     if found.info()["failures"]:
         raise StudyFailedError(found)
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from skipway.rundir.layout import Json
 from skipway.runs.config import RunConfig
@@ -13,6 +13,8 @@ from skipway.settings.limits import DEPTH, PIXELS, SEED, TRAININGS, WIDTH
 from skipway.settings.registry import UnknownNameError
 from skipway.studies.search.rules import SEARCHES
 from skipway.training.recipe import Recipe
+
+AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,9 @@ class StudyConfig:
     """How nets are judged: classification, regression, next-token; None is what such data are usually for."""
     gates: tuple[str, ...] = ("plain", "residual", "highway")
     """Gate rules, with settings if need be: highway, highway:bias=-4. `skipway gates` lists them."""
-    depths: tuple[int, ...] = (5, 10, 20, 50, 100)
-    """As the family counts them. `skipway nets` says how."""
+    depths: tuple[int, ...] | Literal["auto"] = (5, 10, 20, 50, 100)
+    """As the family counts them (`skipway nets` says how); or auto: for each gate they double until its nets stop
+    training, and then the gap is halved."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each decides initial weights, the order of the data, and every other random draw of a run."""
     search: str = "race"
@@ -50,7 +53,13 @@ class StudyConfig:
     @property
     def trainings(self) -> int:
         """How many a search of all rates with all seeds asks for."""
-        return len(self.gates) * len(self.depths) * len(self.seeds) * len(self.recipe.learning_rates)
+        depths = 1 if self.depths == AUTO else len(self.depths)
+        return len(self.gates) * depths * len(self.seeds) * len(self.recipe.learning_rates)
+
+    @property
+    def named_depths(self) -> tuple[int, ...]:
+        """Those that it names: none where they are searched."""
+        return () if self.depths == AUTO else self.depths
 
     def problems(self) -> list[str]:
         """Everything out of range that can be told without torch, a sentence each."""
@@ -61,8 +70,8 @@ class StudyConfig:
         ]
         too_many = TRAININGS.problems("gates x depths x learning rates x seeds", self.trainings or None)
         found += too_many
-        for name in () if too_many else ("gates", "depths", "seeds"):
-            values: Sequence[object] = getattr(self, name)
+        several = {"gates": self.gates, "depths": self.named_depths, "seeds": self.seeds}
+        for name, values in ({} if too_many else several).items():
             if len(set(values)) != len(values):
                 found.append(f"{name} must differ from each other; they are {' '.join(map(str, values))}.")
         if not self.data:
@@ -72,7 +81,7 @@ class StudyConfig:
         if self.search not in SEARCHES:
             found.append(str(UnknownNameError("search", self.search, SEARCHES)))
         found += SEED.problems("split_seed", self.split_seed)
-        found += DEPTH.problems("depth", max(self.depths, default=None))  # the family knows the least
+        found += DEPTH.problems("depth", max(self.named_depths, default=None))  # the family knows the least
         for end in (min, max):
             found += SEED.problems("seed", end(self.seeds, default=None))
         if not 0 < self.validation < 1:

@@ -86,7 +86,7 @@ def checked(config: StudyConfig) -> StudyConfig:
         changes["net"] = nets.spec
         gates = _gates(config.gates, problems) if nets.takes_gate else (OWN,)
         changes["gates"] = gates
-        for depth in config.depths:
+        for depth in config.named_depths:
             try:
                 nets.check_depth(depth)
             except ValueError as error:
@@ -117,7 +117,9 @@ def cells_of(config: StudyConfig) -> list[Cell]:
     """Every cell that a config names, in the order gate, depth, seed, learning rate."""
     return [
         Cell(gate, depth, rate, seed)
-        for gate, depth, seed, rate in product(config.gates, config.depths, config.seeds, config.recipe.learning_rates)
+        for gate, depth, seed, rate in product(
+            config.gates, config.named_depths, config.seeds, config.recipe.learning_rates
+        )
     ]
 
 
@@ -200,54 +202,65 @@ class Pair:
         ]
 
 
-def pairs_of(plan: Plan, device: torch.device, ways: Ways | None = None) -> Iterator[Pair]:
-    """Every gate at every depth of a study, checked.
+class PairMaker:
+    """Makes pairs of a study, checked.
 
     Args:
         plan: of the study.
         device: where they train.
         ways: decides for nets that cannot be stacked; without it they are trained one by one.
     """
-    config = plan.config
-    for gate in config.gates:
-        plan.versions(gate)
-    steps = config.recipe.total_steps(len(plan.data.train))
-    cells = cells_of(config)
-    shapes: dict[str, dict[Shapes, int]] = {gate: {} for gate in config.gates}
-    deepest: dict[str, nn.Module] = {}
-    for gate, depth in product(config.gates, config.depths):
-        group = [cell for cell in cells if (cell.gate, cell.depth) == (gate, depth)]
-        net = checked_net(config.run(**group[0].to_dict()), plan.nets, plan.data, plan.task)
-        check_depth_counts(plan.nets.spec, depth, net, shapes[gate])
+
+    def __init__(self, plan: Plan, device: torch.device, ways: Ways | None = None) -> None:
+        self._plan, self._device, self._ways = plan, device, ways
+        self._shapes: dict[str, dict[Shapes, int]] = {gate: {} for gate in plan.config.gates}
+        self._seeds_checked: set[str] = set()
+        self._deep: dict[int, dict[str, nn.Module]] = {}
+        for gate in plan.config.gates:
+            plan.versions(gate)  # before any code of a user's runs
+
+    def make(self, gate: str, depth: int) -> Pair:
+        """A gate at a depth.
+
+        Raises:
+            ValueError: if the net is not valid, or if depth, seeds or gates make no difference to nets of one's own.
+        """
+        plan, config = self._plan, self._plan.config
+        cells = cells_of(replace(config, gates=(gate,), depths=(depth,)))
+        net = checked_net(config.run(**cells[0].to_dict()), plan.nets, plan.data, plan.task)
+        check_depth_counts(plan.nets.spec, depth, net, self._shapes[gate])
         if is_function_name(plan.nets.spec):
-            _check_function(plan, group, net, deepest)
-        way = Way(stack_size(_block_output_bytes(net, config.recipe.batch_size), device))
+            self._check_function(cells, net)
+        way = Way(stack_size(_block_output_bytes(net, config.recipe.batch_size), self._device))
         if not moves_stacks(config.recipe):
             way = Way()
         elif why_not_stackable(net):
-            way = Way() if ways is None else ways(plan, group, net, way.replicas)
-        yield Pair(gate, depth, way, float(steps * sum(p.numel() for p in net.parameters())))
+            way = Way() if self._ways is None else self._ways(plan, cells, net, way.replicas)
+        steps = config.recipe.total_steps(len(plan.data.train))
+        return Pair(gate, depth, way, float(steps * sum(p.numel() for p in net.parameters())))
 
+    def _check_function(self, cells: Sequence[Cell], net: nn.Module) -> None:
+        """Hold nets of somebody's own of two seeds against each other where they are small, of two gates where deep.
 
-def _check_function(plan: Plan, group: Sequence[Cell], net: nn.Module, deepest: dict[str, nn.Module]) -> None:
-    """Hold nets of somebody's own of two seeds against each other where they are small, of two gates where deep.
+        Args:
+            cells: of one gate and depth.
+            net: of the first of them.
 
-    Args:
-        plan: of the study.
-        group: cells of one gate and depth.
-        net: of the first of them.
-        deepest: nets of the greatest depth, by their gates; one of that depth is added.
-
-    Raises:
-        ValueError: if seeds or gates make no difference.
-    """
-    depths, (gate, depth) = plan.config.depths, (group[0].gate, group[0].depth)
-    seeds = {cell.seed: cell for cell in group}
-    if depth == min(depths) and len(seeds) > 1:
-        check_seed_counts(plan.nets.spec, depth, ((seed, plan.build(cell)) for seed, cell in seeds.items()))
-    if depth == max(depths) and depth > 0 and len(plan.config.gates) > 1:
-        deepest[gate] = net
-        check_gate_counts(plan.nets.spec, gate, depth, deepest, plan.data, plan.task)
+        Raises:
+            ValueError: if seeds or gates make no difference.
+        """
+        plan, (gate, depth) = self._plan, (cells[0].gate, cells[0].depth)
+        named = plan.config.named_depths
+        seeds = {cell.seed: cell for cell in cells}
+        if gate not in self._seeds_checked and depth == min(named, default=depth) and len(seeds) > 1:
+            self._seeds_checked.add(gate)
+            check_seed_counts(plan.nets.spec, depth, ((seed, plan.build(cell)) for seed, cell in seeds.items()))
+        # Of depths that are not named, the first is all that is known of every gate.
+        deep = max(named) if named else next(iter(self._deep), depth)
+        if depth == deep and depth > 0 and len(plan.config.gates) > 1:
+            alike = self._deep.setdefault(depth, {})
+            alike[gate] = net
+            check_gate_counts(plan.nets.spec, gate, depth, alike, plan.data, plan.task)
 
 
 def _parts(cells: Sequence[Cell], size: int) -> Iterator[Sequence[Cell]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from skipway.data.dataset import Data
@@ -26,16 +26,23 @@ class StudyRecord:
         study: where it is written.
         plan: of the study.
         pairs: whose cells it lists: those that were asked for so far.
+        choices: tells of workers, threads and the like: what changes no number.
         command: the shell command that asked for it.
         device: where its nets train.
-        choices: of workers, threads and the like: what changes no number.
     """
 
     def __init__(
-        self, study: Study, plan: Plan, pairs: Sequence[Rounds], *, command: str | None, device: str, choices: Json
+        self,
+        study: Study,
+        plan: Plan,
+        pairs: Sequence[Rounds],
+        choices: Callable[[], Json],
+        *,
+        command: str | None,
+        device: str,
     ) -> None:
         self.status = "running"
-        self._study, self._pairs, self._began = study, pairs, time.perf_counter()
+        self._study, self._pairs, self._choices, self._began = study, pairs, choices, time.perf_counter()
         before = read_study(study) if os.path.lexists(study.path / STUDY) else {}
         same = before.get("config") == _as_json(plan.config)
         self._seconds_before = float(before.get("seconds", 0.0)) if same else 0.0
@@ -48,7 +55,6 @@ class StudyRecord:
             "task": task.describe(),
             "data": {**data.describe(), "guessing": _guess(data, task)},
             "environment": environment(device),
-            "choices": choices,
             "started": before.get("started") if same else _now(),
         }
 
@@ -59,6 +65,7 @@ class StudyRecord:
             {
                 **self._fixed,
                 "cells": [{"id": own, **cell.to_dict()} for pair in self._pairs for cell, own in pair.ids.items()],
+                "choices": self._choices(),
                 "status": status,
                 "chosen": list(chosen),
                 "failures": dict(failures),

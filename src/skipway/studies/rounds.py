@@ -23,7 +23,7 @@ class Rounds:
     """
 
     def __init__(self, pair: Pair, plan: Plan) -> None:
-        self.pair, self._plan = pair, plan
+        self.pair, self.plan = pair, plan
         config = plan.config
         self._search = SEARCHES[config.search]()
         self._grid = Grid(config.recipe.learning_rates, config.seeds)
@@ -31,6 +31,8 @@ class Rounds:
         self._waiting: dict[str, CellStack] = {}  # by the names of stacks that are not in
         self.ids: dict[Cell, str] = {}
         """The cells that were asked for so far, in the order seed, learning rate."""
+        self.seconds = 0.0
+        """That the trainings which are in took, on one worker."""
         self.ended = False
         """Whether the search wants no more."""
 
@@ -38,6 +40,11 @@ class Rounds:
     def expected(self) -> int:
         """How many trainings there will be: about, until the end."""
         return len(self.ids) if self.ended else max(len(self.ids), self._search.expected(self._grid))
+
+    @property
+    def inside(self) -> int:
+        """How many trainings are in."""
+        return len(self._results)
 
     @property
     def open(self) -> bool:
@@ -52,7 +59,7 @@ class Rounds:
             Cell(self.pair.gate, self.pair.depth, trial.learning_rate, trial.seed)
             for trial in sorted(fresh, key=self._grid.place)
         ]
-        stacks = self.pair.stacks(self._plan, cells) if cells else []
+        stacks = self.pair.stacks(self.plan, cells) if cells else []
         self.ended = not stacks
         self._waiting = {stack.name: stack for stack in stacks}
         asked = self.ids | {cell: own for s in stacks for cell, own in zip(s.cells, s.ids, strict=True)}
@@ -65,7 +72,8 @@ class Rounds:
         for cell, own in self.ids.items():
             if own in done:
                 info = read_run(study.run(own))
-                found = scores(info["metrics"], self._plan.task.metric) if info["status"] == "done" else None
+                self.seconds += info["metrics"].get("seconds") or 0.0
+                found = scores(info["metrics"], self.plan.task.metric) if info["status"] == "done" else None
                 self._results[trial_of(cell)] = found
         self._waiting = {
             name: stack

@@ -22,13 +22,15 @@ from skipway.rundir.study import Study
 from skipway.runs.definitions import Definition, read
 from skipway.runs.plan import load_data
 from skipway.runs.sending import packed
+from skipway.settings.duration import seconds
 from skipway.settings.limits import workers as most_workers
 from skipway.settings.registry import UnknownNameError
 from skipway.studies.choose import choose, score_on_test
 from skipway.studies.cluster import Cluster, cluster
-from skipway.studies.config import StudyConfig
+from skipway.studies.config import AUTO, StudyConfig
+from skipway.studies.depths import Depths, depths_of
 from skipway.studies.executor import Executor, LocalExecutor
-from skipway.studies.grid import Cell, CellStack, Plan, checked, pairs_of
+from skipway.studies.grid import Cell, CellStack, PairMaker, Plan, checked
 from skipway.studies.observer import StudyObserver
 from skipway.studies.record import StudyRecord
 from skipway.studies.rounds import Rounds
@@ -41,6 +43,7 @@ from skipway.training.machine import cores, usable_device
 _LOG = logging.getLogger("skipway")
 _MEMORY = ("store", "recompute")
 _DIGITS = 8  # of a digest
+_LEAST_BUDGET = 10.0  # seconds: to read data and start workers takes some
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
@@ -48,19 +51,29 @@ _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 class _PlannedStudy:
     study: Study
     plan: Plan
-    pairs: tuple[Rounds, ...]
+    pairs: list[Rounds]
+    depths: Depths
     workers: int
     threads: int
     device: str
     recompute: bool
     definitions: bytes
     executor: Executor
-    replicas: Json  # what trials of replicas showed, by the id of a gate's and depth's first cell
+    replicas: Json  # what trials of replicas showed, by the id of a gate's and depth's first cell; filled
 
     @property
     def ids(self) -> dict[Cell, str]:
         """The cells that were asked for so far."""
         return {cell: own for pair in self.pairs for cell, own in pair.ids.items()}
+
+    def choices(self) -> Json:
+        """What changes no number, as study.json tells it."""
+        told: Json = {"workers": self.workers, "threads": self.threads}
+        if self.replicas:
+            told["replicas"] = self.replicas
+        if self.depths.ends:
+            told["depths"] = self.depths.ends
+        return told
 
     def job(self, stack: CellStack) -> Job:
         """All that a worker must know to train a stack."""
@@ -83,6 +96,7 @@ def run_study(
     device: str = "auto",
     memory: str = "store",
     ray: str | None = None,
+    budget: float | str | None = None,
     command: str | None = None,
     observer: StudyObserver | None = None,
     data: Data | None = None,
@@ -98,6 +112,7 @@ def run_study(
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
+        budget: where depths are searched: no net is begun that is expected to end later, "10m" or in seconds.
         command: the shell command that asked for it, for the report.
         observer: is told how it goes on.
         data: the config's, where they are read already.
@@ -106,6 +121,10 @@ def run_study(
         ValueError: if the config or the data is not valid.
         BusyError: if another process is running this study.
     """
+    if budget is not None:
+        budget = seconds(budget, "budget", least=_LEAST_BUDGET)
+        if config.depths != AUTO:
+            raise ValueError("a budget is for a study that searches depths: give it with --depths auto.")
     if memory not in _MEMORY:
         raise UnknownNameError("memory", memory, _MEMORY)
     asked, config = config.gates, checked(config)
@@ -123,7 +142,7 @@ def run_study(
     refuse_links(study.path)
     with cluster(ray) if ray else nullcontext() as joined:
         # Whatever is wrong with what was asked is told before anything is made.
-        planned = _planned(study, Plan.of(config, data or load_data(config)), workers, device, memory, joined)
+        planned = _planned(study, Plan.of(config, data or load_data(config)), workers, device, memory, budget, joined)
         _run(planned, command, observer)
     return study
 
@@ -135,17 +154,19 @@ def _run(planned: _PlannedStudy, command: str | None, observer: StudyObserver) -
         for own in _asked_before(study):
             if study.has(own):
                 read_run(study.run(own))
-        choices: Json = {"workers": planned.workers, "threads": planned.threads}
-        if planned.replicas:
-            choices["replicas"] = planned.replicas
-        record = StudyRecord(study, plan, planned.pairs, command=command, device=planned.device, choices=choices)
+        record = StudyRecord(study, plan, planned.pairs, planned.choices, command=command, device=planned.device)
         observer.on_plan(study, plan.config, plan.data, planned.pairs, planned.workers)
         failures: dict[str, str] = {}
-        work = StudyWork(
-            study, planned.pairs, planned.job, observer, lambda: record.write("running", failures), failures
-        )
-        record.write("running", failures)
+
+        def changed() -> None:
+            record.write("running", failures, _chosen(planned))
+
+        def deeper(ended: Rounds) -> Iterator[Rounds]:
+            return (Rounds(pair, plan) for pair in planned.depths.after(ended, planned.pairs))
+
+        changed()
         try:
+            work = StudyWork(study, planned.pairs, deeper, planned.job, observer, changed, failures)
             planned.executor.run(work, study)
         except SystemExit:  # a machine that is taken away gives no time to choose and score
             record.write("interrupted", failures)
@@ -166,11 +187,16 @@ def _asked_before(study: Study) -> list[str]:
     return [cell["id"] for cell in read_study(study)["cells"]]
 
 
+def _chosen(planned: _PlannedStudy) -> list[Json]:
+    """The rates of all pairs whose search is at its end."""
+    ended = {cell: own for pair in planned.pairs if pair.ended for cell, own in pair.ids.items()}
+    return choose(planned.study, ended, planned.plan.config.seeds, planned.plan.task.metric)
+
+
 def _settle(planned: _PlannedStudy, record: StudyRecord, failures: dict[str, str], observer: StudyObserver) -> None:
     """Choose learning rates and read the test split for whatever is complete, and write the final status."""
     study, plan = planned.study, planned.plan
-    ended = {cell: own for pair in planned.pairs if pair.ended for cell, own in pair.ids.items()}
-    chosen = choose(study, ended, plan.config.seeds, plan.task.metric)
+    chosen = _chosen(planned)
     try:
         score_on_test(study, planned.ids, chosen, plan, observer.on_scoring, device=planned.device)
     except DamagedError:
@@ -196,12 +222,20 @@ def default_out(config: StudyConfig) -> Path:
 
 
 def _planned(
-    study: Study, plan: Plan, workers: int | None, device: str, memory: str, joined: Cluster | None
+    study: Study,
+    plan: Plan,
+    workers: int | None,
+    device: str,
+    memory: str,
+    budget: float | None,
+    joined: Cluster | None,
 ) -> _PlannedStudy:
     own = packed(found for gate in plan.config.gates for found in plan.definitions(gate))
     device = joined.device(device) if joined else usable_device(device)
     tried = Trials(torch.device(device), recompute=memory == "recompute", decided=_decided(study))
-    pairs = tuple(Rounds(pair, plan) for pair in pairs_of(plan, torch.device(device), tried))
+    maker = PairMaker(plan, torch.device(device), tried)
+    depths = depths_of(plan, maker, study, budget, workers or (cores() if device == "cpu" else 1))
+    pairs = [Rounds(pair, plan) for pair in depths.first()]
     first = sum(len(Rounds(rounds.pair, plan).next()) for rounds in pairs)
     for sentence in most_workers(cores()).problems("workers", workers):
         raise ValueError(sentence)
@@ -212,7 +246,7 @@ def _planned(
         workers = workers or (min(cores(), first) if device == "cpu" else 1)
         threads, executor = max(1, cores() // workers), LocalExecutor(workers)
     return _PlannedStudy(
-        study, plan, pairs, workers, threads, device, memory == "recompute", own, executor, tried.decided
+        study, plan, pairs, depths, workers, threads, device, memory == "recompute", own, executor, tried.decided
     )
 
 

@@ -23,7 +23,8 @@ class StudyWork(Work):
 
     Args:
         study: whose directory tells what is in.
-        pairs: the searches.
+        pairs: the searches; those that come while it goes on are added.
+        deeper: searches that come when one is at its end.
         make: makes a job of a stack.
         observer: is told how it goes on.
         changed: called when more cells are asked for.
@@ -33,17 +34,18 @@ class StudyWork(Work):
     def __init__(
         self,
         study: Study,
-        pairs: Sequence[Rounds],
+        pairs: list[Rounds],
+        deeper: Callable[[Rounds], Iterable[Rounds]],
         make: Callable[[CellStack], Job],
         observer: StudyObserver,
         changed: Callable[[], None],
         failures: dict[str, str],
     ) -> None:
         self._study, self._make, self._observer, self._changed = study, make, observer, changed
-        self._failures = failures
+        self._failures, self._pairs, self._deeper = failures, pairs, deeper
         self._owners: dict[str, Rounds] = {}
         self._queue: list[CellStack] = []
-        for pair in pairs:
+        for pair in [*pairs]:
             self._advance(pair)
 
     def take(self, most: int) -> Sequence[Job]:
@@ -58,7 +60,6 @@ class StudyWork(Work):
         pair.take(self._study, stack.ids)
         if not pair.open:
             self._advance(pair)
-            self._changed()
 
     def failed(self, job: Job, reason: str) -> None:
         self._failures.update(dict.fromkeys(job.stack.ids, reason))
@@ -80,6 +81,10 @@ class StudyWork(Work):
                 else:
                     self._owners[stack.name] = pair
                     self._queue.append(stack)
+        self._changed()
+        for fresh in self._deeper(pair) if pair.ended else ():
+            self._pairs.append(fresh)
+            self._advance(fresh)
 
 
 def parts(study: Study, stack: CellStack) -> Iterator[CellStack]:

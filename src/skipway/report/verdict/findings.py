@@ -127,6 +127,23 @@ class Findings:
             return "unknown"
         return "unfair" if _at_edge(nets[-1].training) else "yes"
 
+    def holds(self, gate: str) -> dict[int, bool]:
+        """Whether a gate's nets train at each of its depths that are in, as well as shallower ones do.
+
+        The shallowest that trains does. A deeper one does if no seed is at chance, and some rate that was tried brings
+        it near the training metric of the best shallower one.
+        """
+        found: dict[int, bool] = {}
+        best: Group | None = None
+        for net in self.summary.of(gate):
+            if net.state == "unfinished":
+                continue
+            trains = state(net, self.summary.guessing) == "trains"
+            found[net.depth] = trains and (best is None or self._fits(net, best))
+            if trains and (best is None or _loss(net) < _loss(best)):
+                best = net
+        return found
+
     def compared(self, depth: int) -> tuple[Group, list[Group]] | None:
         """The baseline's net at a depth and the others, where the test split has been read to compare them."""
         measured = [group for group in self.summary.at(depth) if group.test_metric and group.blocks != 0]
