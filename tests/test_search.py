@@ -8,12 +8,23 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from torch import nn
 
+import skipway as sw
+from skipway.cli.arguments import check_arguments
+from skipway.nets.family import FAMILIES
+from skipway.report.charts.depth_charts import rows
+from skipway.report.summary import summarise
+from skipway.report.verdict.findings import Findings
+from skipway.report.verdict.reach import reach_of
+from skipway.report.verdict.sentences import verdict
 from skipway.rundir.study import Study
+from skipway.settings.duration import seconds
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import checked
 from skipway.studies.runner import run_study
 from skipway.studies.search.bracket import MOST, more
+from skipway.studies.search.deeper import next_depth
 from skipway.studies.search.measures import QUESTIONS, best, mean
 from skipway.studies.search.rules import KEPT, SEARCHES, Grid, Trial
 from skipway.training.recipe import Recipe
@@ -244,3 +255,131 @@ def test_a_seed_more_computes_only_what_is_new(raced, tmp_path):
 def test_an_unknown_search_is_told_with_those_there_are():
     with pytest.raises(ValueError, match=r"unknown search 'rase'. Did you mean 'race'\? Valid: full, grid, race"):
         checked(replace(CONFIG, search="rase"))
+
+
+# --- depths -----------------------------------------------------------------------------------------------------------
+
+
+def descended(limit: int, valid=lambda depth: depth, most: int = 10**6) -> list[int]:
+    """The depths that are tried of nets that train to a limit."""
+    holds: dict[int, bool] = {}
+    while (depth := next_depth(holds, lambda near: found if (found := valid(near)) <= most else None)) is not None:
+        assert depth not in holds, "no depth is tried twice"
+        holds[depth] = depth <= limit
+    return [*holds]
+
+
+@pytest.mark.parametrize("limit", [2, 3, 5, 7, 13, 16, 26, 47, 64, 100, 511])
+def test_the_depth_at_which_nets_stop_is_found_to_an_eighth(limit):
+    tried = descended(limit)
+    deepest, stopped = max(d for d in tried if d <= limit), min(d for d in tried if d > limit)
+    assert stopped - deepest <= max(1, deepest // 8)
+    assert tried[:2] == [2, 4]
+    assert len(tried) <= 14
+
+
+def test_of_families_whose_depths_have_gaps_only_valid_ones_are_tried():
+    tried = descended(40, lambda depth: depth + (2 - depth) % 6)  # He et al.'s: 6 n + 2
+    assert {depth % 6 for depth in tried} == {2}
+    assert {38, 44} <= {*tried}, "the last that trains, and the next one"
+
+
+def test_a_search_without_an_end_goes_to_the_deepest_there_is_and_a_hopeless_one_gives_up():
+    assert descended(10**9, most=100) == [2, 4, 8, 16, 32, 64]
+    assert descended(0) == [2, 4, 8]
+
+
+def test_nets_that_hold_only_from_some_depth_on_are_searched_all_the_same():
+    assert next_depth({2: False, 4: True}, lambda depth: depth) == 8
+    assert next_depth({2: False, 4: True, 8: False}, lambda depth: depth) == 6
+
+
+class Halting(sw.Family, name="halting"):
+    """Plain nets of more than five blocks answer the same whatever they see; no net has more than 12."""
+
+    study_depths = (2, 4)
+
+    @staticmethod
+    def check_depth(depth: int) -> None:
+        if not 1 <= depth <= 12:
+            raise ValueError(f"depth must be from 1 to 12; it is {depth}.")
+
+    @staticmethod
+    def make(*, gate: str, depth: int, in_features: int, num_classes: int, width: int = 32) -> sw.SkipNet:
+        bodies = [nn.Sequential(nn.Linear(width, width), nn.Tanh()) for _ in range(depth)]
+        for body in bodies:
+            nn.init.xavier_normal_(body[0].weight)
+        head = nn.Linear(width, num_classes)
+        end = Nothing() if gate.startswith("plain") and depth > 5 else nn.Identity()
+        stem = nn.Sequential(nn.Flatten(), nn.Linear(in_features, width))
+        return sw.SkipNet(stem, sw.skip_row(gate, bodies), nn.Sequential(end, head))
+
+
+class Nothing(nn.Module):
+    def forward(self, x):
+        return 0 * x
+
+
+@pytest.fixture(scope="module")
+def reached(tmp_path_factory) -> Study:
+    config = replace(
+        CONFIG,
+        net="halting",
+        gates=("plain", "residual"),
+        depths="auto",
+        seeds=(0, 1, 2),
+        width=None,
+        recipe=Recipe(steps=400, batch_size=32, learning_rates=(0.1,)),
+    )
+    out = tmp_path_factory.mktemp("reached") / "study"
+    yield run_study(checked(config), out, workers=2, budget="5m")
+    FAMILIES.remove("halting")
+
+
+def test_a_study_finds_the_depth_at_which_nets_stop(reached):
+    info = reached.info()
+    depths = {gate: {cell["depth"] for cell in info["cells"] if cell["gate"] == gate} for gate in ("plain", "residual")}
+    assert depths == {"plain": {2, 4, 5, 6, 8}, "residual": {2, 4, 8}}
+    assert info["choices"]["depths"] == {"plain": "found", "residual": "limit"}
+    found = Findings(summarise(reached))
+    assert reach_of(found, "plain") == (5, 6)
+    assert reach_of(found, "residual") == (8, None)
+    answer = verdict(found.summary).answers[0]
+    assert "plain nets train as well as shallower ones to depth 5, and no longer at depth 6" in answer.lower()
+    assert "residual nets train as well as shallower ones to depth 8, the deepest that such nets can be" in answer
+    (row,) = [row for row in rows(found.summary) if row["stops"] is not None]
+    assert (row["gate"], row["depth"], row["stops"]) == ("plain", 5, 6)
+
+
+def test_a_study_of_depths_goes_on_where_it_was(reached, tmp_path):
+    copied = Study(shutil.copytree(reached.path, tmp_path / "study"))
+    cells = copied.info()["cells"]
+    for cell in cells:
+        if cell["depth"] in (6, 8):
+            shutil.rmtree(copied.run(cell["id"]).path)
+    again = run_study(StudyConfig.from_dict(copied.info()["config"]), copied.path, workers=1, budget="5m")
+    assert files(again) == files(reached)
+    assert again.info()["cells"] == cells
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget", "message"),
+    [
+        ({"depths": "auto"}, "1s", "budget must be 10 seconds or more, finite; it is 1 s"),
+        ({"depths": "auto"}, "soon", "budget 'soon' is no time: write 90s, 10m or 1h30m"),
+        ({"depths": (2, 3)}, "10m", "a budget is for a study that searches depths: give it with --depths auto"),
+    ],
+)
+def test_budgets_that_cannot_be_are_told(settings, budget, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run_study(replace(CONFIG, **settings), tmp_path, budget=budget)
+
+
+def test_nothing_stands_beside_auto():
+    with pytest.raises(ValueError, match=r"auto finds depths by itself.*Valid: --depths auto, or --depths 5"):
+        check_arguments("study", ["--depths", "auto", "5"])
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), (45.5, 45.5)])
+def test_times_are_read_as_people_write_them(text, expected):
+    assert seconds(text, "budget", least=10) == expected

@@ -49,7 +49,8 @@ class StudyCommand:
     ray: str | None = None
     """Train on a Ray cluster: its address, auto for the one that is running, local for one of this machine."""
     budget: str | None = None
-    """With --depths auto: no net is begun that is expected to end later than so long after the start: 90s, 10m, 1h."""
+    """With --depths auto: no net is begun that is expected to end later than so long after the start: 90s, 10m, 1h. Ten
+    minutes if not given."""
     settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
 
 

@@ -29,6 +29,9 @@ class Choice:
     learning_rate: float
     edge: Edge = ""
     """Whether none lower, none higher, or no other was tried: then one that was not tried may be better."""
+    low: float | None = None
+    """The next lower rate that was tried: with `high`, the best rate lies between them."""
+    high: float | None = None
 
     @property
     def bracketed(self) -> bool:
@@ -318,7 +321,9 @@ def _choice(cells: Sequence[Json], rate: float | None) -> Choice | None:
     tried = sorted({cell["learning_rate"] for cell in cells})
     if len(tried) == 1:
         return Choice(rate, "only")
-    return Choice(rate, "lowest" if rate == tried[0] else "highest" if rate == tried[-1] else "")
+    place = tried.index(rate)
+    low, high = tried[place - 1] if place else None, tried[place + 1] if place + 1 < len(tried) else None
+    return Choice(rate, "lowest" if low is None else "highest" if high is None else "", low, high)
 
 
 def _told(row: Json) -> bool:

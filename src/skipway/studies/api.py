@@ -78,7 +78,8 @@ def study(
         out: the study's directory; None is ``studies/<data>-<net>``, of a function with a digest.
         workers: processes that train at the same time; None is one a processor core, or one on a GPU.
         device: "auto", "cpu", "cuda" or another of torch's.
-        budget: with depths "auto": no net is begun that is expected to end later, "10m" or in seconds.
+        budget: with depths "auto": no net is begun that is expected to end later, "10m" or in seconds; None is
+            ten minutes.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
         memory: "store", or "recompute" for deep nets in little memory: slower, to the same bits.
         settings: fields of the recipe to replace: ``steps=50``, ``batch_size=32``, ``optimizer="adamw"``. Where no

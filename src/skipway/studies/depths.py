@@ -70,7 +70,7 @@ class AutoDepths(Depths):
         maker: of pairs.
         nets: what counts depths.
         study: whose directory tells what is in.
-        budget: seconds; no net is begun that is expected to end after them. None is no limit.
+        budget: seconds; no net is begun that is expected to end after them.
         workers: that train at the same time.
     """
 
@@ -78,7 +78,7 @@ class AutoDepths(Depths):
     maker: PairMaker
     nets: NetFactory
     study: Study
-    budget: float | None
+    budget: float
     workers: int
     _ends: dict[str, End] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -92,17 +92,16 @@ class AutoDepths(Depths):
 
     def after(self, ended: Rounds, pairs: Sequence[Rounds]) -> Iterator[Pair]:
         gate = ended.pair.gate
-        depth = next_depth(Findings(summarise(self.study)).holds(gate), self._valid)
+        holds = Findings(summarise(self.study)).holds(gate)
+        depth = next_depth(holds, self._valid)
         if depth is None:
-            self._ends[gate] = "found"
-        elif depth > DEPTH.most:
-            self._ends[gate] = "limit"
+            self._ends[gate] = "limit" if all(holds.values()) else "found"
+            return
+        pair = self.maker.make(gate, depth)
+        if self._fits([*pairs, Rounds(pair, ended.plan)]):
+            yield pair
         else:
-            pair = self.maker.make(gate, depth)
-            if self._fits([*pairs, Rounds(pair, ended.plan)]):
-                yield pair
-            else:
-                self._ends[gate] = "budget"
+            self._ends[gate] = "budget"
 
     @property
     def ends(self) -> dict[str, End]:
@@ -114,8 +113,6 @@ class AutoDepths(Depths):
         A training takes as much longer than one of the gate's last depth as it has more to compute. (Small nets take
         more than that says, so this expects too much of deeper ones, not too little.)
         """
-        if self.budget is None:
-            return True
         paces: dict[str, float] = {}
         left = []
         for pair in pairs:
@@ -129,7 +126,7 @@ class AutoDepths(Depths):
 
     def _valid(self, depth: int) -> int | None:
         """The first valid depth from a number on."""
-        for near in range(depth, depth + _NEAR):
+        for near in range(depth, min(depth + _NEAR, int(DEPTH.most) + 1)):
             try:
                 self.nets.check_depth(near)
             except ValueError:
@@ -138,7 +135,7 @@ class AutoDepths(Depths):
         return None
 
 
-def depths_of(plan: Plan, maker: PairMaker, study: Study, budget: float | None, workers: int) -> Depths:
+def depths_of(plan: Plan, maker: PairMaker, study: Study, budget: float, workers: int) -> Depths:
     """Those of a study."""
     if plan.config.depths == AUTO:
         return AutoDepths(plan.config, maker, plan.nets, study, budget, workers)

@@ -64,7 +64,7 @@ class StudyRecord:
         self._study.write(
             {
                 **self._fixed,
-                "cells": [{"id": own, **cell.to_dict()} for pair in self._pairs for cell, own in pair.ids.items()],
+                "cells": [{"id": own, **cell.to_dict()} for pair in self._in_order() for cell, own in pair.ids.items()],
                 "choices": self._choices(),
                 "status": status,
                 "chosen": list(chosen),
@@ -73,6 +73,11 @@ class StudyRecord:
                 "ended": None if status == "running" else _now(),
             }
         )
+
+    def _in_order(self) -> list[Rounds]:
+        """Those of a search for depths come as they end; people read them by gate and depth."""
+        gates: list[str] = list(self._fixed["config"]["gates"])
+        return sorted(self._pairs, key=lambda rounds: (gates.index(rounds.pair.gate), rounds.pair.depth))
 
 
 def _guess(data: Data, task: Task) -> Json | None:

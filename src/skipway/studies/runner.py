@@ -44,6 +44,7 @@ _LOG = logging.getLogger("skipway")
 _MEMORY = ("store", "recompute")
 _DIGITS = 8  # of a digest
 _LEAST_BUDGET = 10.0  # seconds: to read data and start workers takes some
+_USUAL_BUDGET = 600.0
 _SECONDS_FOR_ORPHANS = 10.0  # they take one or two
 
 
@@ -112,7 +113,8 @@ def run_study(
         device: "auto", "cpu", "cuda" or another of torch's.
         memory: "store" keeps what the blocks put out for the backward pass, "recompute" computes it again from a few.
         ray: train on a Ray cluster: its address, "auto" for the one that is running, "local" for one of this machine.
-        budget: where depths are searched: no net is begun that is expected to end later, "10m" or in seconds.
+        budget: where depths are searched: no net is begun that is expected to end later, "10m" or in seconds. None is
+            ten minutes.
         command: the shell command that asked for it, for the report.
         observer: is told how it goes on.
         data: the config's, where they are read already.
@@ -121,10 +123,9 @@ def run_study(
         ValueError: if the config or the data is not valid.
         BusyError: if another process is running this study.
     """
-    if budget is not None:
-        budget = seconds(budget, "budget", least=_LEAST_BUDGET)
-        if config.depths != AUTO:
-            raise ValueError("a budget is for a study that searches depths: give it with --depths auto.")
+    if budget is not None and config.depths != AUTO:
+        raise ValueError("a budget is for a study that searches depths: give it with --depths auto.")
+    budget = _USUAL_BUDGET if budget is None else seconds(budget, "budget", least=_LEAST_BUDGET)
     if memory not in _MEMORY:
         raise UnknownNameError("memory", memory, _MEMORY)
     asked, config = config.gates, checked(config)
@@ -227,7 +228,7 @@ def _planned(
     workers: int | None,
     device: str,
     memory: str,
-    budget: float | None,
+    budget: float,
     joined: Cluster | None,
 ) -> _PlannedStudy:
     own = packed(found for gate in plan.config.gates for found in plan.definitions(gate))

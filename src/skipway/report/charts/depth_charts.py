@@ -20,7 +20,9 @@ from skipway.report.charts.encode import (
     zero_or_not,
 )
 from skipway.report.means import Mean
-from skipway.report.summary import Summary
+from skipway.report.summary import Choice, Summary
+from skipway.report.verdict.findings import Findings
+from skipway.report.verdict.reach import reach_of, searched
 from skipway.rundir.layout import Json
 
 HEIGHT = 300
@@ -29,6 +31,7 @@ HEIGHT = 300
 def rows(summary: Summary) -> list[Json]:
     """A row a gate and depth: losses and the metric as it is shown, with the lowest and the highest seed."""
     losses = [value for net in summary.groups if net.train_loss for value in net.train_loss.values]
+    stops = {(end["gate"], end["holds"]): end["stops"] for end in _stops(summary)}
     return [
         {
             "gate": group.gate,
@@ -37,10 +40,29 @@ def rows(summary: Summary) -> list[Json]:
             **_spread("metric", group.train_metric, factor=summary.metric.factor),
             "seeds": group.train_loss.n if group.train_loss else 0,
             "state": group.state,
+            **_rate(group.training),
+            "stops": stops.get((group.gate, group.depth)),
         }
         for group in summary.groups
         if group.state != "unfinished"
     ]
+
+
+def _rate(chosen: Choice | None) -> Json:
+    """The rate that trains best, and its neighbours among those that were tried: at an edge, itself."""
+    if chosen is None:
+        return {"rate": None, "rate_low": None, "rate_high": None}
+    rate = chosen.learning_rate
+    return {"rate": rate, "rate_low": chosen.low or rate, "rate_high": chosen.high or rate}
+
+
+def _stops(summary: Summary) -> list[Json]:
+    """For each gate of a study that searched depths: between which ones its nets stop training."""
+    if not searched(summary):
+        return []
+    found = Findings(summary)
+    ends = {gate: reach_of(found, gate) for gate in summary.gates}
+    return [{"gate": gate, "holds": own.holds, "stops": own.stops} for gate, own in ends.items() if None not in own]
 
 
 def loss(summary: Summary) -> Chart | None:
@@ -88,9 +110,70 @@ def metric(summary: Summary) -> Chart | None:
         f"Does depth make the training {own.word} worse?",
         f"{shown}; points and bars as above. More layers could always copy what fewer do, so a line that "
         f"{'climbs' if own.lower else 'falls'} to the right is not overfitting but a net that is harder to train: the "
-        "degradation problem.",
+        f"degradation problem.{_BAND if _stops(summary) else ''}",
         "Deep residual learning (He et al. 2015), Fig. 1 and 6, by their ends",
-        _against_depth(summary, "metric", y, f"Training {own.word} against depth", [], label=own.label("training")),
+        _against_depth(
+            summary,
+            "metric",
+            y,
+            f"Training {own.word} against depth",
+            [_band(summary)] if _stops(summary) else [],
+            label=own.label("training"),
+        ),
+    )
+
+
+def rates(summary: Summary) -> Chart | None:
+    """The rate that trains best against depth; none of one depth, or where one rate was tried."""
+    chosen = [group.training for group in summary.groups if group.training]
+    if len(summary.depths) < 2 or not any(rate.edge != "only" for rate in chosen):
+        return None
+    tried = sorted({row["learning_rate"] for row in summary.sweep})
+
+    def y(field: str) -> alt.Y:
+        scale = alt.Scale(type="log", domain=[tried[0] / 1.4, tried[-1] * 1.4], nice=False)
+        axis = alt.Axis(values=tried, format="~g", labelOverlap=True)
+        return alt.Y(f"{field}:Q", title="learning rate that trains best", scale=scale, axis=axis)
+
+    base = _base(summary)
+    told = tooltips(
+        "gate:N",
+        "depth:Q",
+        ("rate:Q", "trains best at"),
+        ("rate_low:Q", "next lower tried"),
+        ("rate_high:Q", "next higher tried"),
+    )
+    layers = [
+        base.mark_rule(strokeWidth=5, opacity=0.2, strokeCap="round").encode(y=y("rate_low"), y2="rate_high:Q"),
+        base.mark_line(strokeWidth=2.5).encode(y=y("rate")),
+        base.mark_point(filled=True, size=90, opacity=1).encode(y=y("rate"), shape=gate_shape(summary), tooltip=told),
+    ]
+    return Chart(
+        "rate-by-depth",
+        "Does the best learning rate move with depth?",
+        "Each point is one gate at one depth: the rate with the lowest mean training loss. The bar behind it goes from "
+        "the next lower rate that was tried to the next higher one: the best one lies somewhere between. Where a line "
+        "leaves the bars, a rate that was found on a shallow net would not do for a deep one.",
+        "",
+        spec(
+            summary,
+            alt.layer(*layers).properties(width=WIDTH - 60, height=HEIGHT),
+            "Best learning rate against depth",
+            "lowest mean training loss; bars reach to the neighbours that were tried",
+        ),
+    )
+
+
+_BAND = " A band is where a gate's nets stop training as well as shallower ones do."
+
+
+def _band(summary: Summary) -> Any:
+    """From the deepest net that trains as well as shallower ones to the first that does not."""
+    return (
+        _base(summary)
+        .transform_filter("isValid(datum.stops)")
+        .mark_rect(opacity=0.18)
+        .encode(x2="stops:Q", tooltip=tooltips("gate:N", ("depth:Q", "trains to depth"), ("stops:Q", "no longer at")))
     )
 
 

@@ -166,6 +166,7 @@ MAKERS: Mapping[str, Callable[[Summary], Chart | None]] = {
     "error-by-depth": depth_charts.metric,
     "error-over-time": curves,
     "training-rates": training_rates,
+    "rate-by-depth": depth_charts.rates,
     "validation-rates": validation_rates,
     "gradient-by-layer": layer_charts.gradients,
     "gate-by-layer": layer_charts.gates,

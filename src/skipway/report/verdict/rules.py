@@ -6,6 +6,7 @@ from skipway.report.metric import Metric
 from skipway.report.summary import Guessing, Summary
 from skipway.report.verdict.chance import judged_by
 from skipway.report.verdict.findings import Findings
+from skipway.report.verdict.reach import searched
 from skipway.report.verdict.scale import Scale
 
 _BEYOND = (
@@ -35,6 +36,7 @@ def rules(summary: Summary) -> list[str]:
         "Depth makes nets harder to train if the training loss rises with depth beyond chance, over all depths or at "
         f"the deepest alone, and no learning rate that was tried brings the deepest net "
         f"{_near(found.scale, summary.guessing)}.",
+        *([_reach(found, summary.guessing)] if searched(summary) else []),
         f"A gate is better or worse than another at a depth if {differ} beyond chance.",
         f"More depth pays if the validation {metric.word} {metric.improves} with depth beyond chance, over all depths.",
         "Nothing is concluded against a net whose best learning rate is the lowest or the highest of several that were "
@@ -67,6 +69,14 @@ def _chance(guessing: Guessing | None) -> str:
         word = word if judged_by(guessing) == "metric" else "loss"
         least = f"its {word} on the training data is at least 95 % of what the best constant answer gets"
     return f"A training is at chance level if {least}. A net trains at a depth if no seed is at chance level."
+
+
+def _reach(found: Findings, guessing: Guessing | None) -> str:
+    return (
+        "Nets train as well as shallower ones at a depth if no seed is at chance level and some learning rate that was "
+        f"tried brings them {_near(found.scale, guessing)}. For each gate depths double until that is not so, and then "
+        "the gap is halved until it is an eighth of the depth."
+    )
 
 
 def _near(scale: Scale, guessing: Guessing | None) -> str:

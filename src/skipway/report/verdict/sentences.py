@@ -15,6 +15,8 @@ from skipway.report.verdict.findings import Findings
 from skipway.report.verdict.fit import fit
 from skipway.report.verdict.gains import gains, pays
 from skipway.report.verdict.inside import gates, gradient
+from skipway.report.verdict.rates import moving_rates
+from skipway.report.verdict.reach import reach
 
 _UNGATED = "own"  # the gate of nets whose maker takes none
 
@@ -41,13 +43,14 @@ def verdict(summary: Summary) -> Verdict:
     found = Findings(summary)
     answers = [
         *_progress(summary),
+        *reach(found),
         *fit(found),
         *_scope(summary),
         *gains(found),
         *pays(found),
         *_edges(summary),
     ]
-    return Verdict(answers, [*gradient(found), *gates(summary)], len(found.ps))
+    return Verdict(answers, [*gradient(found), *gates(summary), *moving_rates(summary)], len(found.ps))
 
 
 def _edges(summary: Summary) -> list[str]:
