@@ -3,9 +3,9 @@
     python benchmarks/known_depth.py [--sizes 4 8 16 --gates plain residual --seeds 0 1 2 --steps 300]
 
 The data are `ring-transfer:n=...`, which need n layers of kernel 3; the nets are those of examples/local.py. Below n
-layers the least error that any such net can have is known too, and stands in the table. A study has depths n / 2, n - 1,
-n and 3n / 2, three learning rates each. The depth that it finds is the shallowest that no deeper one betters beyond the
-seeds: some seed of each deeper one has no less test error than some seed of it.
+layers the least error that any such net can have is known too, and stands in the table. A study has depths n / 2,
+n - 1, n and 3n / 2, three learning rates each. The depth that it finds is the shallowest that no deeper one betters
+beyond the seeds: some seed of each deeper one has no less test error than some seed of it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def depths(size: int) -> list[int]:
 
 
 def depth_found(errors: dict[int, Mean | None]) -> int:
-    """The shallowest depth that no deeper one betters in every seed; depths at which all rates diverged have no errors."""
+    """The shallowest depth that no deeper one betters in every seed; depths without errors, all diverged, are out."""
     told = {depth: mean for depth, mean in errors.items() if mean}
     return min(d for d in told if all(told[deeper].high >= told[d].low for deeper in told if deeper > d))
 

@@ -1,4 +1,4 @@
-"""Data that are made: what they hold, what a net of a depth can know of them, and that a study finds the known depth."""
+"""Data that are made: what they hold, what a net of a depth can know of them, and whether a study finds that depth."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_equal_data_have_one_name_and_others_another():
         assert checked(StudyConfig(data=spec)) == checked(StudyConfig(data="ring-transfer"))
     plans = [
         plan_run(RunConfig(data=spec, net="plain-dense-3"))
-        for spec in ("ring-transfer:n=1", "ring-transfer:seed=0,n=1", "ring-transfer:n=1,seed=1")
+        for spec in ("ring-transfer:n=4", "ring-transfer:seed=0,n=4", "ring-transfer:n=4,seed=1")
     ]
     assert plans[0].config == plans[1].config
-    assert plans[0].config.data == "ring-transfer:n=1"
+    assert plans[0].config.data == "ring-transfer:n=4"
     assert len({plan.id for plan in plans}) == 2
     others = ("ring-transfer:n=7", "ring-transfer:classes=3", "ring-transfer:seed=1")
     assert len({one.fingerprint, *(sw.load(spec).fingerprint for spec in others)}) == 4
@@ -137,6 +137,11 @@ def test_a_source_of_ones_own_may_not_take_the_name():
                 return None
 
     assert SOURCES["ring-transfer"] is RingTransfer
+
+
+def test_a_slip_of_the_hand_is_told_the_name():
+    with pytest.raises(ValueError, match=r"Did you mean 'ring-transfer'\? .*'ring-transfer:n=16'"):
+        sw.load("ring-transfr:n=8")
 
 
 # -- what a net can know of them ---------------------------------------------------------------------------------------

@@ -35,7 +35,6 @@ from skipway.tasks.make import make_task
 from skipway.tasks.own import OwnLoss
 from skipway.tasks.task import Task
 from skipway.training.optimizers import OPTIMIZERS
-from skipway.training.recipe import Recipe
 from skipway.training.schedules import SCHEDULES
 
 _log = logging.getLogger("skipway")
@@ -112,10 +111,13 @@ def checked(config: RunConfig) -> RunConfig:
 
 
 def checked_fields(config: Any, problems: list[str]) -> dict[str, Any]:
-    """Data, task and recipe of a run's config or a study's in canonical form; what is wrong is added to the problems."""
+    """Data, task and recipe of a run's or a study's config in canonical form; what is wrong is added to the problems."""
     data, task, recipe = config.data, config.task, config.recipe
     try:
         data = canonical_data(data)
+    except ValueError as error:
+        problems.append(str(error))
+    try:
         recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
         task = None if task is None else canonical_task(task)
     except ValueError as error:

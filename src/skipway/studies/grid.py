@@ -19,8 +19,8 @@ from skipway.runs.definitions import Definition, versions
 from skipway.runs.identity import identity
 from skipway.runs.plan import (
     build_net,
-    checked_net,
     checked_fields,
+    checked_net,
     definitions_of,
     specification,
     with_data,

@@ -1,8 +1,8 @@
 """Transfer along a ring: a net of layers that see their neighbours needs as many of them as the signal has steps to go.
 
 After RingTransfer of Bodnar et al. 2021 (Weisfeiler and Lehman Go Cellular: CW Networks, arXiv 2106.12575), where the
-source always stands opposite the target. Here it stands at every distance up to n, so that a net can learn the near ones
-first: at one distance alone, training finds nothing from about 8 steps on.
+source always stands opposite the target. Here it stands at every distance up to n, so that a net can learn the near
+ones first: with sources 8 steps away alone, training found nothing.
 """
 
 from __future__ import annotations
