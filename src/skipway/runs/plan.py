@@ -111,7 +111,7 @@ def checked(config: RunConfig) -> RunConfig:
 
 
 def checked_fields(config: Any, problems: list[str]) -> dict[str, Any]:
-    """Data, task and recipe of a run's or a study's config in canonical form; what is wrong is added to the problems."""
+    """Data, task and recipe of a run's or a study's config in canonical form; the problems get what is wrong."""
     data, task, recipe = config.data, config.task, config.recipe
     try:
         data = canonical_data(data)
