@@ -48,6 +48,30 @@ def test_watch(peers):
     assert printed.count("%") == 12
 
 
+def test_the_depth_that_is_known_is_found():
+    size = "--sizes 2 --gates residual --seeds 0 1 --steps 60 --workers 1"
+    command = [sys.executable, str(BENCHMARKS / "known_depth.py"), *size.split()]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("| 2")]
+    errors = {"1": "25.0", "2": "0.0", "3": "0.0"}
+    assert rows == [["2", "residual", depth, least, *[f"{least} ± 0.0"] * 3] for depth, least in errors.items()]
+    assert "residual, n = 2: no deeper net is better from depth 2 on" in printed
+
+
+def test_a_deeper_net_is_better_beyond_the_seeds_or_it_is_not(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from known_depth import depth_found
+    from skipway.report.means import Mean
+
+    def found(*errors):
+        return depth_found({depth: values and Mean(values) for depth, values in enumerate(errors, 1)})
+
+    assert found((0.5, 0.5), (0.2, 0.3), (0.0, 0.0), (0.0, 0.0)) == 3
+    assert found((0.5, 0.5), (0.2, 0.3), (0.1, 0.2), (0.6, 0.7)) == 2  # a seed of the third is no better
+    assert found((0.5, 0.5), (0.2, 0.3), None, (0.1, 0.1)) == 4
+    assert found((0.1, 0.2), (0.5, 0.5), None) == 1
+
+
 def test_a_verdict_claims_nothing_where_nothing_differs_and_finds_what_is_there(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import verdict as benchmark

@@ -17,7 +17,7 @@ from skipway.report.charts.makers import charts
 from skipway.report.summary import summarise
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-MODULES = {"mlp.py", "texts.py"}  # others import these; they do nothing by themselves
+MODULES = {"local.py", "mlp.py", "texts.py"}  # others import these; they do nothing by themselves
 SCRIPTS = {path.name for path in EXAMPLES.glob("*.py")} - MODULES
 # Declares what a torchvision that was built for another torch would define, before anything imports it: as `peers`.
 DECLARES = """

@@ -39,7 +39,7 @@ WITHOUT_TORCH = (
     *("cli.main", "cli.show", "cli.show_run", "cli.settings", *(f"cli.{command}" for command in COMMANDS)),
 )
 # The doorway that is more: all of our rules are registered, whatever of the room is imported.
-REGISTERS = {"skipway.skip", "skipway.tasks"}
+REGISTERS = {"skipway.skip", "skipway.tasks", "skipway.data.made"}
 MODULES = {
     ".".join(("skipway", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))

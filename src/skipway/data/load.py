@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
+import skipway.data.made  # noqa: F401  (sources of ours have their names from here on)
 from skipway.data.address import Address
 from skipway.data.arrays.dataset import load as load_arrays
 from skipway.data.arrays.given import FORMS
@@ -15,7 +16,7 @@ from skipway.data.dataset import Data, Request
 from skipway.data.images.sources import load as load_images
 from skipway.data.sequences.corpus import keep as keep_strings
 from skipway.data.sequences.corpus import load as load_corpus
-from skipway.data.source import is_source, make_source
+from skipway.data.source import canonical, is_source, make_source
 
 
 def load(
@@ -46,7 +47,7 @@ def load(
             - A table: a CSV or parquet file, a folder with train.csv and test.csv, a Hub name; or a DataFrame.
             - A corpus: a text file, a folder with train.txt and test.txt, or a list of strings.
             - ``(x, y)``, inputs and targets in memory, and other forms of them: `skipway.data.arrays.given`.
-            - A source of your own, `waves:count=500`: `skipway.data.source`.
+            - A source of ours, `ring-transfer:n=16` (`skipway.data.made`), or of your own: `skipway.data.source`.
             - A `Data`, which comes back as it is.
         target: of a table, the column to be learned, or several. This and the next four may stand behind a path or a
             name, which is how configs have them: ``table.csv:target=A+B,drop=C``.
@@ -89,6 +90,7 @@ def load(
 
 def _of_source(spec: str, **settings: Any) -> Data:
     """What a source gives, split and judged as it is asked for here."""
+    spec = canonical(spec)
     given = make_source(spec).load()
     if not isinstance(given, Data) or given.request is not None:
         given = load(name_of(given), **settings)

@@ -6,16 +6,16 @@ One class a source. A subclass that names itself is registered, and `--data` tak
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
-from skipway.settings.registry import Registry, Spec, checked
+from skipway.settings.registry import Named, Registry, Spec, checked
 
 SOURCES: Registry[type[Source]] = Registry("data source")
 TAKEN = ("digits", "mnist", "cifar10", "cifar100", "arrays", "frame", "text")
 """What `skipway.load` knows by itself."""
 
 
-class Source(ABC):
+class Source(Named, ABC):
     """Data of one's own.
 
     A subclass that names itself is registered; it defines `load`::
@@ -32,16 +32,12 @@ class Source(ABC):
     ``./waves`` then.
     """
 
-    name: ClassVar[str] = ""
+    registry = SOURCES
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if name is None:
-            return
-        if name in TAKEN or set(name) & set("./\\"):
+        if name is not None and (name in TAKEN or set(name) & set("./\\")):
             raise ValueError(f"data source {name!r}: it may not hold '.' or '/', nor be one of {', '.join(TAKEN)}.")
-        cls.name = name
-        SOURCES.add(name, cls)
+        super().__init_subclass__(name=name, **kwargs)
 
     @abstractmethod
     def load(self) -> Any:
@@ -52,6 +48,15 @@ def is_source(text: str) -> bool:
     """Whether data of this name are of a registered source."""
     name = text.partition(":")[0]
     return name not in TAKEN and not set(name) & set("./\\") and name in SOURCES
+
+
+def canonical(text: str) -> str:
+    """The one way to write data of a source; what is of none comes back as it is.
+
+    Raises:
+        ValueError: if the source has no such setting.
+    """
+    return str(checked(text, SOURCES)) if is_source(text) else text
 
 
 def make_source(text: str) -> Source:

@@ -21,7 +21,8 @@ class RunConfig:
     or, with a depth and a gate, a family (dense) or a function of your own (package.module:function)."""
     data: str = "digits"
     """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder of parquet or image files; a
-    table, table.csv:target=price,drop=id; texts, corpus.txt:length=64 or reviews.csv:text=body,target=label."""
+    table, table.csv:target=price,drop=id; texts, corpus.txt:length=64 or reviews.csv:text=body,target=label; data that
+    are made, ring-transfer:n=16."""
     task: str | None = None
     """How the net is judged: classification, regression, next-token; None is what such data are usually for."""
     gate: str | None = None

@@ -13,6 +13,7 @@ from skipway.batch.specification import Specification
 from skipway.data.dataset import AUTO, Data
 from skipway.data.images.augment import canonical as canonical_augmentation
 from skipway.data.load import load
+from skipway.data.source import canonical as canonical_data
 from skipway.data.source import is_source
 from skipway.nets.factory import OWN, FamilyFactory, MakerError, NetFactory, factory, is_function_name
 from skipway.nets.foreign import load_weights
@@ -34,7 +35,6 @@ from skipway.tasks.make import make_task
 from skipway.tasks.own import OwnLoss
 from skipway.tasks.task import Task
 from skipway.training.optimizers import OPTIMIZERS
-from skipway.training.recipe import Recipe
 from skipway.training.schedules import SCHEDULES
 
 _log = logging.getLogger("skipway")
@@ -104,14 +104,19 @@ def checked(config: RunConfig) -> RunConfig:
         changes = {"net": nets.spec, "gate": gate, "depth": depth}
     except ValueError as error:
         problems.append(str(error))
-    changes |= checked_task_and_recipe(config.task, config.recipe, problems)
+    changes |= checked_fields(config, problems)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
     return replace(config, **changes)
 
 
-def checked_task_and_recipe(task: str | None, recipe: Recipe, problems: list[str]) -> dict[str, Any]:
-    """The two in canonical form, as fields of a config; what is wrong with them is added to the problems."""
+def checked_fields(config: Any, problems: list[str]) -> dict[str, Any]:
+    """Data, task and recipe of a run's or a study's config in canonical form; the problems get what is wrong."""
+    data, task, recipe = config.data, config.task, config.recipe
+    try:
+        data = canonical_data(data)
+    except ValueError as error:
+        problems.append(str(error))
     try:
         recipe = replace(recipe, augment=tuple(canonical_augmentation(spec) for spec in recipe.augment))
         task = None if task is None else canonical_task(task)
@@ -123,7 +128,7 @@ def checked_task_and_recipe(task: str | None, recipe: Recipe, problems: list[str
             optimizer=str(checked_spec(recipe.optimizer, OPTIMIZERS)),
             schedule=str(checked_spec(recipe.schedule, SCHEDULES)),
         )
-    return {"task": task, "recipe": recipe}
+    return {"data": data, "task": task, "recipe": recipe}
 
 
 def _net_of(net: str, gate: str | None, depth: int | None) -> tuple[NetFactory, str, int]:

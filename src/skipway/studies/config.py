@@ -23,7 +23,8 @@ class StudyConfig:
 
     data: str = "digits"
     """digits, mnist, cifar10, another name on the Hugging Face Hub, or a local folder of parquet or image files; a
-    table, table.csv:target=price,drop=id; texts, corpus.txt:length=64 or reviews.csv:text=body,target=label."""
+    table, table.csv:target=price,drop=id; texts, corpus.txt:length=64 or reviews.csv:text=body,target=label; data that
+    are made, ring-transfer:n=16."""
     net: str = "dense"
     """The family of nets, with settings if need be (dense, dense:activation=tanh), or a function of your own that makes
     them: package.module:function."""

@@ -19,8 +19,8 @@ from skipway.runs.definitions import Definition, versions
 from skipway.runs.identity import identity
 from skipway.runs.plan import (
     build_net,
+    checked_fields,
     checked_net,
-    checked_task_and_recipe,
     definitions_of,
     specification,
     with_data,
@@ -94,7 +94,7 @@ def checked(config: StudyConfig) -> StudyConfig:
     except ValueError as error:
         problems.append(str(error))
         _gates(config.gates, problems)
-    changes |= checked_task_and_recipe(config.task, config.recipe, problems)
+    changes |= checked_fields(config, problems)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
     return replace(config, **changes)

@@ -22,6 +22,7 @@ from skipway.data.hub import HubName, commit_of, is_offline_by_choice, open_data
 from skipway.data.images import cache
 from skipway.data.images.dataset import Images
 from skipway.data.images.labelled import SourceData, Split, fingerprint
+from skipway.data.source import SOURCES
 
 DIGITS = "digits"
 ALIASES = {
@@ -33,8 +34,8 @@ WAYS = (
     f"'{DIGITS}' (ships with scikit-learn, works offline); a folder of parquet or image files (works offline); "
     f"a Hub name such as 'uoft-cs/cifar10' or 'owner/name:configuration'; or a short name: {', '.join(ALIASES)}; "
     "where a data set has several columns of class labels, ':label=COLUMN' behind it chooses one; "
-    "a table, 'FILE.csv:target=COLUMN'; a text, 'FILE.txt:length=64'; a data source of your own, where --plugin "
-    "names its module"
+    "a table, 'FILE.csv:target=COLUMN'; a text, 'FILE.txt:length=64'; data that are made, 'ring-transfer:n=16'; a data "
+    "source of your own, where --plugin names its module"
 )
 _DIGITS_SEED = 0  # part of what "digits" is: another seed would be another data set
 
@@ -105,7 +106,7 @@ def _find(source: str | os.PathLike[str], image_size: int | None) -> tuple[str, 
     place, usual_label = _parts(ALIASES.get(place, place))
     hub = HubName.parse(place)
     if hub is None or isinstance(source, os.PathLike):
-        near = difflib.get_close_matches(text, [DIGITS, *ALIASES], n=1)
+        near = difflib.get_close_matches(text.partition(":")[0], [DIGITS, *ALIASES, *SOURCES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no folder {text!r}, and it is no data set's name.{hint} Valid: {WAYS}.")
     return text, _from_hub(hub, label or usual_label, image_size)
