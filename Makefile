@@ -29,6 +29,7 @@ bench: .venv-test/installed  ## Measure; each file under benchmarks/ says what.
 	.venv-test/bin/python benchmarks/first_load.py
 	.venv-test/bin/python benchmarks/streaming.py
 	.venv-test/bin/python benchmarks/watch.py
+	.venv-test/bin/python benchmarks/known_depth.py
 
 clean:  ## Take away environments and caches; studies stay.
 	rm -rf .venv .venv-test .mypy_cache .ruff_cache .pytest_cache
