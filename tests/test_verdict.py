@@ -14,6 +14,7 @@ from skipway.report.summary import Choice, Group, Guessing, Summary
 from skipway.report.verdict.chance import state
 from skipway.report.verdict.findings import Claim, Findings
 from skipway.report.verdict.inference import step, trend
+from skipway.report.verdict.reach import reach_of
 from skipway.report.verdict.rules import rules
 from skipway.report.verdict.sentences import verdict
 
@@ -181,6 +182,86 @@ def paying(first: Choice, last: Choice) -> Summary:
     rows = ((20, 0.09, first), (44, 0.07, first), (110, 0.05, last))
     nets = [group("residual", depth, 0.01, error, 0.002, validation=rate) for depth, error, rate in rows]
     return summary(*nets, info={"data": {"sizes": {"validation": 5000, "test": 10_000}}})
+
+
+def test_it_is_told_from_which_depth_on_more_does_not_pay():
+    """As many steps as the data ask for (ring-transfer): no deeper net can be better."""
+    errors = {4: 0.25, 7: 0.06, 8: 0.0, 12: 0.0, 16: 0.004}
+    sizes = {"data": {"sizes": {"validation": 5000, "test": 10_000}}}
+    nets = [group(gate, depth, 0.01, own, own / 50) for gate in ("plain", "residual") for depth, own in errors.items()]
+    text = sentence(summary(*nets, info=sizes), "More depth pays")
+    assert text.endswith("No deeper net was seen to be better than that of depth 8 with plain and residual.")
+    assert nothing_like(paying(Choice(0.1), HIGHEST), "No deeper net")
+
+
+# --- how deep, and at which rates --------------------------------------------------------------------------------------
+
+
+def descended(stops: dict[str, int | None], ends: dict[str, str], n: int = 3, std: float = 0.01) -> Summary:
+    """A study that searched depths: nets fit their data until they stop."""
+    made = []
+    for gate, limit in stops.items():
+        for depth in (2, 4, 8, 16, 24, 32):
+            error, loss = (0.001, 0.002) if limit is None or depth < limit else (0.3, 1.0)
+            own = {"train_loss": mean(loss, loss / 10, n), "train_metric": mean(error, error and std / 10, n)}
+            made.append(group(gate, depth, loss, n=n, **own, best_train_metric=error))
+    return summary(*made, info={**INFO, "config": {"depths": "auto"}, "choices": {"depths": ends}})
+
+
+def test_how_deep_nets_go_is_the_first_answer():
+    ends = {"plain": "found", "residual": "budget", "highway": "limit"}
+    found = descended({"plain": 24, "residual": None, "highway": None}, ends)
+    assert verdict(found).answers[0] == (
+        "How deep do they go? Plain nets train as well as shallower ones to depth 16, and no longer at depth 24; "
+        "residual nets train as well as shallower ones to depth 32, the deepest that the budget allowed; highway nets "
+        "train as well as shallower ones to depth 32, the deepest that such nets can be."
+    )
+    assert reach_of(Findings(found), "plain") == (16, 24)
+    named = replace(found, info={**found.info, "config": {"depths": [2, 4, 8]}})
+    assert nothing_like(named, "How deep")
+
+
+def test_where_nets_stop_is_no_claim_that_the_seeds_do_not_carry():
+    found = descended({"plain": 24}, {"plain": "found"}, n=1)
+    assert "at depth 24 they were seen to train worse, which so few seeds do not show" in verdict(found).answers[0]
+
+
+def test_nets_that_train_nowhere_are_told_so():
+    found = descended({"plain": 2}, {"plain": "found"})
+    groups = [replace(net, train_metric=mean(0.9), best_train_metric=0.9, train_loss=mean(2.3)) for net in found.groups]
+    assert "train at none of the depths tried, 2 to 32" in sentence(replace(found, groups=tuple(groups)), "How deep")
+
+
+def test_a_deeper_net_holds_only_near_the_best_shallower_one():
+    nets = [
+        group("plain", 4, 0.5, fitted=0.2),
+        group("plain", 8, 0.01, fitted=0.01),
+        group("plain", 16, 0.4, fitted=0.18),
+    ]
+    assert Findings(summary(*nets)).holds("plain") == {4: True, 8: True, 16: False}
+    near = replace(nets[-1], best_train_metric=0.015)
+    assert Findings(summary(*nets[:-1], near)).holds("plain")[16], "some rate that was tried fits"
+
+
+def rate(best: float, low: float, high: float) -> Choice:
+    return Choice(best, "", low, high)
+
+
+def test_a_rate_moves_where_brackets_are_apart():
+    shallow, deep = rate(0.3, 0.1, 1.0), rate(0.03, 0.01, 0.1)
+    made = {"plain": (shallow, deep), "residual": (deep, shallow), "highway": (shallow, rate(0.1, 0.03, 0.3))}
+    nets = [
+        group(gate, depth, 0.01, training=own)
+        for gate, ends in made.items()
+        for depth, own in zip((5, 100), ends, strict=True)
+    ]
+    assert sentence(summary(*nets), "the learning rate that trains best") == (
+        "From the shallowest net to the deepest, the learning rate that trains best falls with plain (0.3 at depth 5, "
+        "0.03 at depth 100), rises with residual (0.03 at depth 5, 0.3 at depth 100) and is not known to move with "
+        "highway (0.3 at depth 5, 0.1 at depth 100)."
+    )
+    edge = [replace(net, training=Choice(0.3, "highest", 0.1)) for net in nets]
+    assert nothing_like(summary(*edge), "From the shallowest")
 
 
 def test_depth_pays_only_if_no_other_rate_might_help_the_shallowest_net():

@@ -66,6 +66,7 @@ def pays(found: Findings) -> list[str]:
     parts = []
     if paying:
         parts.append(f"More depth pays: the validation {metric.word} {metric.improves} {_moves(found, paying)}.")
+        parts += _enough(found, paying)
     if unfair:
         parts.append(
             f"The validation {metric.word} {metric.improves} {_moves(found, unfair)}; but the best learning rate of "
@@ -75,6 +76,27 @@ def pays(found: Findings) -> list[str]:
     if rest:
         parts.append(_no_gain(found, rest))
     return [" ".join(parts)] if parts else []
+
+
+def _enough(found: Findings, gates: list[str]) -> list[str]:
+    """From which depth on no deeper net was better by as much as is spoken of; silent where that is the deepest."""
+    told: dict[int, list[str]] = {}
+    for gate in gates:
+        nets = _validated(found, gate)
+        if (depth := _last_that_pays(found, nets)) != nets[-1].depth:
+            told.setdefault(depth, []).append(gate)
+    parts = [f"depth {depth} with {listed(own)}" for depth, own in sorted(told.items())]
+    return [f"No deeper net was seen to be better than that of {listed(parts)}."] if parts else []
+
+
+def _last_that_pays(found: Findings, nets: list[Group]) -> int:
+    """The shallowest depth that no deeper net was better than by as much as is spoken of."""
+    value = {net.depth: net.validation_metric.value for net in nets if net.validation_metric}
+    return next(
+        depth
+        for depth, own in value.items()
+        if all(found.scale.close(own, other) for deeper, other in value.items() if deeper > depth)
+    )
 
 
 def _no_gain(found: Findings, gates: list[str]) -> str:
