@@ -194,7 +194,7 @@ def test_it_is_told_from_which_depth_on_more_does_not_pay():
     assert nothing_like(paying(Choice(0.1), HIGHEST), "No deeper net")
 
 
-# --- how deep, and at which rates --------------------------------------------------------------------------------------
+# --- how deep, and at which rates -------------------------------------------------------------------------------------
 
 
 def descended(stops: dict[str, int | None], ends: dict[str, str], n: int = 3, std: float = 0.01) -> Summary:
