@@ -63,8 +63,8 @@ def test_several_values_may_come_from_anything_that_can_be_gone_through(tmp_path
     assert cells == {("plain", 3), ("plain", 4), ("residual", 3), ("residual", 4)}
 
 
-# What only a prompt needs: a file of flags, and short ways to write what `net=` says.
-_PROMPT = {"study": {"config", "match"}, "train": {"config", "resume"}}
+# What only a prompt needs: a file of flags, short ways to write what `net=` says, a look before the work.
+_PROMPT = {"study": {"config", "match", "dry_run"}, "train": {"config", "resume"}}
 
 
 @pytest.mark.parametrize(

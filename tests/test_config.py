@@ -13,7 +13,7 @@ from skipway.rundir.layout import run_id
 from skipway.runs.plan import plan_run
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, cells_of, checked
-from skipway.studies.runner import default_out
+from skipway.studies.planned import default_out
 from skipway.training.recipe import Recipe
 
 OTHER = StudyConfig(

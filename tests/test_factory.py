@@ -30,7 +30,8 @@ from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked
-from skipway.studies.runner import default_out, run_study
+from skipway.studies.planned import default_out
+from skipway.studies.runner import run_study
 from skipway.tasks.make import make_task, use_loss
 from skipway.training.recipe import Recipe
 

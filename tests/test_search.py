@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from dataclasses import replace
 from itertools import product
@@ -12,6 +13,7 @@ from torch import nn
 
 import skipway as sw
 from skipway.cli.arguments import check_arguments
+from skipway.cli.main import main
 from skipway.nets.family import FAMILIES
 from skipway.report.charts.depth_charts import rows
 from skipway.report.summary import summarise
@@ -21,7 +23,9 @@ from skipway.report.verdict.sentences import verdict
 from skipway.rundir.study import Study
 from skipway.settings.duration import seconds
 from skipway.studies.config import StudyConfig
+from skipway.studies.forecast import forecast
 from skipway.studies.grid import checked
+from skipway.studies.planned import plan_study
 from skipway.studies.runner import run_study
 from skipway.studies.search.bracket import MOST, more
 from skipway.studies.search.deeper import next_depth
@@ -383,3 +387,34 @@ def test_nothing_stands_beside_auto():
 @pytest.mark.parametrize(("text", "expected"), [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400), (45.5, 45.5)])
 def test_times_are_read_as_people_write_them(text, expected):
     assert seconds(text, "budget", least=10) == expected
+
+
+# --- the work before it is done ---------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_the_work_and_writes_nothing(raced, tmp_path, capsys):
+    flags = "study --gates plain --depths 2 3 --width 6 --steps 25 --batch-size 32 --learning-rates 0.01 0.03 0.1"
+    asked = [*flags.split(), "--workers", "2", "--dry-run", "--out"]
+    assert main([*asked, str(tmp_path / "new")]) == 0
+    assert not (tmp_path / "new").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Gates plain; depths 2 3; seeds 0 1 2; search: race."
+    assert lines[1] == "About 20 trainings."
+    assert re.fullmatch(
+        r"About \d+ s on 2 workers, by a few steps of plain at depth 2 and plain at depth 3\.", lines[2]
+    )
+    assert re.fullmatch(r"About \d\.\d GiB of memory for each worker, and \d+ MiB on disk in .*new\.", lines[3])
+    before = files(raced)
+    assert main([*asked, str(raced.path)]) == 0
+    number = len(raced.info()["cells"])
+    assert capsys.readouterr().out.splitlines()[1] == f"About {number} trainings, {number} of them on disk."
+    assert files(raced) == before
+
+
+def test_time_is_told_by_what_steps_take(tmp_path):
+    config = replace(CONFIG, depths=(2, 30))
+    recipes = [replace(CONFIG.recipe, steps=steps) for steps in (100, 3000)]
+    short, long = (forecast(plan_study(replace(config, recipe=recipe), tmp_path)) for recipe in recipes)
+    assert long.seconds > 3 * short.seconds, "thirty times the steps"
+    assert [pair.depth for pair in short.timed] == [2, 30]
+    assert short.disk == sum(10 * (4 * parameters + 60_000) for parameters in (502, 1678)), "390 + 42 (depth - 1) + 70"

@@ -7,18 +7,22 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from skipway.cli.main import DONE
 from skipway.cli.own import use_net
 from skipway.cli.settings import asks_for_batch_size, base_recipe, config_of, early
-from skipway.cli.tell import tell
+from skipway.cli.tell import say, tell
 from skipway.rundir.integrity import read_study
 from skipway.rundir.layout import STUDY
 from skipway.rundir.study import Study
 from skipway.settings.registry import Spec
 from skipway.studies.config import StudyConfig
+
+if TYPE_CHECKING:
+    from skipway.data.dataset import Data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class StudyCommand:
     budget: str | None = None
     """With --depths auto: no net is begun that is expected to end later than so long after the start: 90s, 10m, 1h. Ten
     minutes if not given."""
+    dry_run: bool = False
+    """Only say how many trainings it is, about how long they take, how much memory and disk."""
     settings: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
 
 
@@ -67,7 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     from skipway.cli.show import show
     from skipway.runs.plan import load_data, with_batch_that_fits
     from skipway.studies.grid import checked
-    from skipway.studies.runner import default_out, run_study
+    from skipway.studies.planned import default_out
+    from skipway.studies.runner import run_study
 
     settings = command.settings
     with Console(stderr=True).status("Reading the data ..."):
@@ -77,6 +84,8 @@ def run(arguments: Sequence[str]) -> int:
     out = command.out or default_out(settings)
     # A study that took its settings from a file is made again from its own study.json, as its report says.
     asked = None if command.config else shlex.join(["skipway", "study", *arguments])
+    if command.dry_run:
+        return _tell_forecast(command, settings, data)
     _warn_of_another(out, settings)
     try:
         with follow() as watch:
@@ -97,6 +106,32 @@ def run(arguments: Sequence[str]) -> int:
         show(out)
         raise
     return show(study.path)
+
+
+def _tell_forecast(command: StudyCommand, settings: StudyConfig, data: Data) -> int:
+    """Say how much work it is, and do none of it."""
+    from contextlib import nullcontext
+
+    from skipway.cli.console import Console
+    from skipway.studies.cluster import cluster
+    from skipway.studies.forecast import forecast, told
+    from skipway.studies.planned import plan_study
+
+    with cluster(command.ray) if command.ray else nullcontext() as joined:
+        planned = plan_study(
+            settings,
+            command.out,
+            workers=command.workers,
+            device=command.device,
+            memory=command.memory,
+            budget=command.budget,
+            joined=joined,
+            data=data,
+        )
+        with Console(stderr=True).status("Timing a few steps ..."):
+            found = forecast(planned)
+    say("\n".join(told(planned, found)))
+    return DONE
 
 
 def _warn_of_another(out: Path, settings: StudyConfig) -> None:

@@ -186,7 +186,13 @@ class Pair:
     gate: str
     depth: int
     way: Way
-    cost: float  # of one training, relative: steps x parameters
+    parameters: int
+    steps: int
+
+    @property
+    def cost(self) -> float:
+        """Of one training, relative: steps x parameters."""
+        return float(self.steps * self.parameters)
 
     def stacks(self, plan: Plan, cells: Sequence[Cell]) -> list[CellStack]:
         """Some of its cells in stacks. A study started again finds the same division: the cells alone decide it."""
@@ -237,7 +243,7 @@ class PairMaker:
         elif why_not_stackable(net):
             way = Way() if self._ways is None else self._ways(plan, cells, net, way.replicas)
         steps = config.recipe.total_steps(len(plan.data.train))
-        return Pair(gate, depth, way, float(steps * sum(p.numel() for p in net.parameters())))
+        return Pair(gate, depth, way, sum(p.numel() for p in net.parameters()), steps)
 
     def _check_function(self, cells: Sequence[Cell], net: nn.Module) -> None:
         """Hold nets of somebody's own of two seeds against each other where they are small, of two gates where deep.
