@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from skipway.rundir.integrity import read_run
+from skipway.rundir.layout import Json
 from skipway.rundir.study import Study
 from skipway.studies.grid import Cell, CellStack, Pair, Plan
 from skipway.studies.search.measures import Scores, scores
@@ -35,6 +36,8 @@ class Rounds:
         """That the trainings which are in took, on one worker."""
         self.ended = False
         """Whether the search wants no more."""
+        self.chosen: list[Json] | None = None
+        """The rates that answer its questions best, once it is at its end: `skipway.studies.choose`."""
 
     @property
     def expected(self) -> int:

@@ -108,9 +108,11 @@ def _asked_before(study: Study) -> list[str]:
 
 
 def _chosen(planned: PlannedStudy) -> list[Json]:
-    """The rates of all pairs whose search is at its end."""
-    ended = {cell: own for pair in planned.pairs if pair.ended for cell, own in pair.ids.items()}
-    return choose(planned.study, ended, planned.plan.config.seeds, planned.plan.task.metric)
+    """The rates of all pairs whose search is at its end; of each they are chosen once."""
+    for pair in planned.pairs:
+        if pair.ended and pair.chosen is None:
+            pair.chosen = choose(planned.study, pair.ids, planned.plan.config.seeds, planned.plan.task.metric)
+    return [row for pair in planned.pairs for row in pair.chosen or ()]
 
 
 def _settle(planned: PlannedStudy, record: StudyRecord, failures: dict[str, str], observer: StudyObserver) -> None:
