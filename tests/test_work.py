@@ -1,0 +1,144 @@
+"""The jobs of a study, round by round: which come first, what a failure costs, what a diverged training counts for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import digits
+from skipway.rundir.study import Study
+from skipway.runs.sending import packed
+from skipway.studies import rounds
+from skipway.studies.config import StudyConfig
+from skipway.studies.grid import CellStack, Plan, checked, pairs_of
+from skipway.studies.observer import StudyObserver
+from skipway.studies.rounds import Rounds
+from skipway.studies.work import StudyWork
+from skipway.studies.worker import Job, run_stack
+from skipway.training.execution import Execution
+from skipway.training.recipe import Recipe
+
+CONFIG = checked(
+    StudyConfig(
+        gates=("plain",),
+        depths=(2, 6, 4),
+        seeds=(0, 1),
+        width=4,
+        search="grid",
+        recipe=Recipe(steps=2, batch_size=8, learning_rates=(0.1, 0.3)),
+    )
+)
+
+
+class Told(StudyObserver):
+    def __init__(self):
+        self.failed = []
+
+    def on_failure(self, stack, reason):
+        self.failed.append((stack, reason))
+
+
+class Case:
+    """A study's work, and all that it tells."""
+
+    def __init__(self, path, config=CONFIG):
+        self.study, self.observer, self.failures, self.changes = Study(path), Told(), {}, 0
+        self.plan = Plan.of(config, digits()[0])
+        self.pairs = [Rounds(pair, self.plan) for pair in pairs_of(self.plan, torch.device("cpu"))]
+        self.work = StudyWork(self.study, self.pairs, self.job, self.observer, self.changed, self.failures)
+
+    def job(self, stack: CellStack) -> Job:
+        identities = tuple(self.plan.identity(cell) for cell in stack.cells)
+        return Job(stack, self.plan.config, "cpu", 1, Execution(), identities, definitions=packed(()))
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    def train(self, fails=lambda job: False) -> None:
+        while jobs := self.work.take(1):
+            for job in jobs:
+                if fails(job):
+                    self.work.failed(job, "no memory")
+                else:
+                    assert run_stack(job, self.study.path) is None
+                    self.work.done(job)
+
+
+def test_the_longest_jobs_go_first_and_each_is_given_out_once(tmp_path):
+    work = Case(tmp_path).work
+    assert not work.take(0)
+    assert not work.take(-1), "an executor may have fewer places than jobs"
+    taken = [*work.take(2), *work.take(5)]
+    assert [job.stack.cells[0].depth for job in taken] == [6, 4, 2]
+    assert not work.take(5)
+
+
+def test_a_failure_is_told_of_every_training_of_its_stack_and_stops_no_other(tmp_path):
+    case = Case(tmp_path)
+    case.train(fails=lambda job: job.stack.cells[0].depth == 4)
+    ids = {pair.pair.depth: {*pair.ids.values()} for pair in case.pairs}
+    assert len(ids[4]) == 4
+    assert case.failures == dict.fromkeys(ids[4], "no memory")
+    ((stack, reason),) = case.observer.failed
+    assert ({*stack.ids}, reason) == (ids[4], "no memory")
+    assert {run.id for run in case.study.runs()} == ids[2] | ids[6]
+    assert {pair.pair.depth: (pair.ended, pair.open) for pair in case.pairs} == {
+        2: (True, False),
+        6: (True, False),
+        4: (False, True),
+    }
+    again = Case(tmp_path)
+    assert [job.stack.cells[0].depth for job in again.work.take(9)] == [4], "it is tried again, and nothing else is"
+
+
+def test_a_pairs_next_round_waits_for_no_other_pair_and_the_record_hears_of_it(tmp_path):
+    config = replace(CONFIG, seeds=(0, 1), search="race", recipe=replace(CONFIG.recipe, learning_rates=(0.1, 0.3, 1.0)))
+    case = Case(tmp_path, config)
+    asked = {pair.pair.depth: len(pair.ids) for pair in case.pairs}
+    assert asked == {2: 3, 4: 3, 6: 3}, "the first seed alone"
+    (first,) = case.work.take(1)
+    assert run_stack(first, tmp_path) is None
+    case.work.done(first)
+    assert case.changes == 1
+    assert {pair.pair.depth: len(pair.ids) > 3 for pair in case.pairs} == {2: False, 4: False, 6: True}
+    assert [job.stack.cells[0].depth for job in case.work.take(9)].count(6) == 1
+    before = case.pairs[0]
+    assert before.expected > len(before.ids), "more is to come"
+
+
+def test_at_its_end_a_pair_expects_what_it_asked_for_and_lists_it_by_seed_and_rate(tmp_path):
+    config = replace(CONFIG, depths=(2,), search="full", recipe=replace(CONFIG.recipe, learning_rates=(0.3, 0.1)))
+    case = Case(tmp_path, config)
+    case.train()
+    (pair,) = case.pairs
+    assert pair.ended
+    assert pair.expected == len(pair.ids) == 2 * len({cell.learning_rate for cell in pair.ids})
+    rates = [cell.learning_rate for cell in pair.ids if cell.seed == 0]
+    assert rates[:2] == [0.3, 0.1], "as they were named; those beyond follow by size"
+    assert len(rates) > 2
+    assert rates[2:] == sorted(rates[2:])
+    assert [(cell.seed, cell.learning_rate) for cell in pair.ids] == [(seed, rate) for seed in (0, 1) for rate in rates]
+
+
+@pytest.mark.parametrize("status", ["done", "diverged"])
+def test_a_diverged_training_has_no_scores_whatever_its_last_loss_was(status, tmp_path, monkeypatch):
+    config = replace(CONFIG, depths=(2,), seeds=(0, 1), search="race")
+    config = replace(config, recipe=replace(config.recipe, learning_rates=(0.01, 0.1, 0.3, 1.0)))
+    case = Case(tmp_path, config)
+    losses = {0.01: 4.0, 0.1: 1.0, 0.3: 2.0, 1.0: 3.0}
+
+    def read(run):
+        (cell,) = [cell for cell, own in pair.ids.items() if own == run.path.name]
+        loss = losses.get(cell.learning_rate, 9.0)
+        ended = status if (cell.learning_rate, cell.seed) == (0.1, 1) else "done"
+        metrics = {"train_loss": loss, "validation_loss": loss, "validation_error": loss / 10}
+        return {"status": ended, "metrics": metrics}
+
+    monkeypatch.setattr(rounds, "read_run", read)
+    pair = Rounds(case.pairs[0].pair, case.plan)
+    while pair.next():
+        pair.take(case.study, pair.ids.values())
+    seconds = {cell.learning_rate for cell in pair.ids if cell.seed == 1}
+    assert seconds == ({0.1, 0.3} if status == "done" else {0.1, 0.3, 1.0})
