@@ -313,11 +313,10 @@ def test_a_rate_that_lets_the_deeper_net_fit_is_no_degradation():
     assert "degradation problem" in sentence(summary(*worse), "Depth makes plain")
 
 
-def test_a_trend_counts_for_less_the_more_rates_it_was_chosen_from():
-    few, many = (
-        Findings(summary(*(replace(net, rates=rates) for net in digits().groups))).ps[Claim("harder", "plain")]
-        for rates in (1, 7)
-    )
+@pytest.mark.parametrize("claim", [Claim("harder", "plain"), Claim("pays", "residual")], ids=lambda claim: claim.kind)
+def test_a_trend_counts_for_less_the_more_rates_it_was_chosen_from(claim):
+    nets = digits().groups if claim.kind == "harder" else paying(ONLY, ONLY).groups
+    few, many = (Findings(summary(*(replace(net, rates=rates) for net in nets))).ps[claim] for rates in (1, 7))
     assert many == pytest.approx(7 * few)
 
 
@@ -417,6 +416,7 @@ def test_a_net_that_stops_training():
     ]
     text = sentence(summary(*nets), "Depth stops plain nets from training")
     assert "0.0 ± 0.0 % at depth 5 and 89.0 ± 1.0 % at depth 100, hardly better than guessing." in text
+    assert nothing_like(summary(*nets), "Hardly better"), "it is said once"
 
 
 def test_nets_that_guess_do_not_degrade():
