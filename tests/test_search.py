@@ -201,6 +201,31 @@ def test_in_a_race_a_winner_that_went_on_for_the_other_question_is_held_to_all_t
     )
 
 
+def test_in_a_race_a_rate_that_wins_at_an_end_has_a_neighbour_beyond_it():
+    """By its first seed it was not the best one, and nothing beyond it had to be tried then."""
+    grid = Grid((0.1, 0.2, 0.4), (0, 1))
+    heights = {0.1: (9.0, 9.0), 0.2: (1.0, 9.0), 0.4: (2.0, 0.0), 0.8: (9.0, 9.0)}
+    results = played("race", grid, lambda t: dict.fromkeys(QUESTIONS, (heights[t.learning_rate][t.seed],)))
+    assert best(whole(results, grid), "training") == 0.4
+    assert Trial(0.8, 0) in results
+
+
+@pytest.mark.parametrize("lowest", [0.001, 30.0])
+def test_a_race_goes_beyond_its_grid_with_the_first_seed_alone(lowest):
+    grid = Grid(RATES, (0, 1, 2))
+    results = played("race", grid, valley(lowest))
+    assert len({trial.learning_rate for trial in results}) == len(RATES) + 4
+    assert len(whole(results, grid)) == KEPT
+
+
+@pytest.mark.parametrize("name", ["full", "race"])
+def test_of_two_rates_all_that_is_tried_has_all_seeds(name):
+    """A race among two would save nothing: also one that diverged, and what lies beyond, has them."""
+    grid = Grid((0.1, 0.3), (0, 1))
+    results = played(name, grid, valley(0.1, limit=0.2))
+    assert results.keys() == grid.of((0.03, 0.1, 0.3))
+
+
 def test_trials_are_placed_by_seed_and_rate_as_named_and_those_beyond_after_them():
     grid = Grid((0.3, 0.1), (5, 2))
     order = [(rate, seed) for seed in (5, 2) for rate in (0.3, 0.1, 0.03, 1.0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -105,6 +106,20 @@ def test_what_the_demo_found_in_five_sentences():
         "The validation error goes from 0.7 % at depth 5 to 0.9 % at depth 100 with residual: more depth does not pay, "
         "or by less than 0.7 points.",
     ]
+
+
+def test_the_rise_that_the_seeds_rule_out_is_the_largest_of_all_depths_and_gates():
+    nets = [net for net in digits().groups if net.gate == "residual"]
+    nets += [replace(net, gate="rezero", train_metric=mean(0.002, 0.0005)) for net in nets]
+    found = Findings(summary(*nets))
+    highs = [
+        found.change(after, before, "train").high
+        for gate in ("residual", "rezero")
+        for before, after in combinations(found.nets(gate), 2)
+    ]
+    assert ERROR.difference(max(highs)) != ERROR.difference(min(highs))
+    text = sentence(found.summary, "Depth does not raise the training error of residual and rezero nets")
+    assert text.endswith(f"The seeds rule out a rise by more than {ERROR.difference(max(highs))}.")
 
 
 ONLY = Choice(0.1, "only")
