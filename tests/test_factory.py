@@ -739,6 +739,24 @@ def test_a_net_that_was_told_its_data_and_its_blocks_is_loaded_with_its_function
     assert sw.load_net(run, net=asks).predict(x).shape == (60, 1)
 
 
+def with_a_unit_a_class(depth, gate, specification):
+    *inner, _ = mlp(depth, gate)
+    return nn.Sequential(*inner, nn.Linear(8, len(specification.classes)))
+
+
+def skipping_with_a_unit_a_class(depth, skip, specification):
+    inner = [skip(nn.Linear(8, 8)) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *inner, nn.Linear(8, len(specification.classes)))
+
+
+@pytest.mark.parametrize("make", [with_a_unit_a_class, skipping_with_a_unit_a_class])
+def test_a_net_that_was_told_the_names_of_classes_is_loaded_with_its_function(make, tmp_path):
+    run = sw.fit(make, "digits", RECIPE, gate="residual", depth=3, out=tmp_path / "run")
+    saved = sw.load_net(run, net=make)
+    assert saved.net[-1].out_features == 10
+    assert len(find_skips(saved.net)) == 3
+
+
 def test_a_specification_is_read_as_it_was_written():
     inputs = {"tokens": TensorSpec((7,), torch.int64, tokens=90), "rest": (TensorSpec((2, 3)), TensorSpec(()))}
     about = Specification(inputs, 4, ("a", "b", "c", "d"))
