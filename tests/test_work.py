@@ -142,3 +142,12 @@ def test_a_diverged_training_has_no_scores_whatever_its_last_loss_was(status, tm
         pair.take(case.study, pair.ids.values())
     seconds = {cell.learning_rate for cell in pair.ids if cell.seed == 1}
     assert seconds == ({0.1, 0.3} if status == "done" else {0.1, 0.3, 1.0})
+
+
+def test_a_worker_that_reads_other_data_than_were_planned_refuses(tmp_path):
+    """Another machine's, or a file that was edited since."""
+    (job,) = Case(tmp_path, replace(CONFIG, depths=(2,))).work.take(1)
+    others = tuple({**own, "data": {**own["data"], "fingerprint": "of other data"}} for own in job.identities)
+    reason = run_stack(replace(job, identities=others), tmp_path)
+    assert reason.startswith("ValueError: digits holds other data on this machine than where the study was planned.")
+    assert run_stack(job, tmp_path) is None
