@@ -15,24 +15,28 @@ import torch
 from torch import nn
 
 import skipway as sw
-from helpers import stacks_of
+from helpers import CLASSES, digits, stacks_of
 from skipway.anatomy.skips import find_skips
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.cli.main import main
 from skipway.cli.own import use_net
+from skipway.data.images.dataset import ImagePipeline
 from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
 from skipway.report.summary import summarise
 from skipway.report.table import columns
 from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
+from skipway.runs.fit import draws_of
 from skipway.runs.plan import plan_run
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked
 from skipway.studies.runner import default_out, run_study
 from skipway.tasks.make import make_task, use_loss
+from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
+from skipway.training.replicas import Single
 
 RECIPE = Recipe(learning_rates=(0.1,), steps=4, batch_size=32)
 SOURCE = """
@@ -251,6 +255,21 @@ def test_what_a_net_draws_in_evaluation_follows_from_the_seed(tmp_path):
     assert {name: scored.info()["metrics"][name] for name in first if name.endswith("loss")} == {
         name: value for name, value in first.items() if name.endswith("loss")
     }
+
+
+def test_each_seed_and_split_has_draws_of_its_own():
+    data, preprocess = digits()
+    torch.manual_seed(0)
+    net = Single(noisy(2))
+
+    def loss(seed, split):
+        draws = draws_of(seed, split)
+        return float(evaluate(net, data.validation, ImagePipeline(preprocess), CLASSES, draws=draws).loss)
+
+    asked = [(0, "validation"), (1, "validation"), (0, "test")]
+    found = [loss(*each) for each in asked]
+    assert len(set(found)) == 3
+    assert found == [loss(*each) for each in asked]
 
 
 def test_what_is_drawn_in_evaluation_is_not_missed_in_training(tmp_path):

@@ -55,8 +55,9 @@ def test_where_every_rate_diverged_lower_ones_are_tried():
 
 def test_each_question_has_its_own_end():
     assert more(RATES, RATES, [0.03, 1.0]) == [0.01, 3.0]
-    far = [0.0003, 0.001, 0.003, 0.01, *RATES]
-    assert more(far, RATES, [0.0003, 1.0]) == [3.0], "so many at either end"
+    below, above = [0.0003, 0.001, 0.003, 0.01], [3.0, 10.0, 30.0, 100.0]
+    assert more([*below, *RATES], RATES, [0.0003, 1.0]) == [3.0], "so many at either end"
+    assert more([*RATES, *above], RATES, [0.03, 100.0]) == [0.01]
 
 
 # --- by what rates are compared --------------------------------------------------------------------------------------

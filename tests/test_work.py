@@ -34,7 +34,10 @@ CONFIG = checked(
 
 class Told(StudyObserver):
     def __init__(self):
-        self.failed = []
+        self.failed, self.found = [], []
+
+    def on_found(self, runs):
+        self.found.append(runs)
 
     def on_failure(self, stack, reason):
         self.failed.append((stack, reason))
@@ -91,6 +94,17 @@ def test_a_failure_is_told_of_every_training_of_its_stack_and_stops_no_other(tmp
     }
     again = Case(tmp_path)
     assert [job.stack.cells[0].depth for job in again.work.take(9)] == [4], "it is tried again, and nothing else is"
+
+
+def test_runs_of_another_study_are_copied_once_and_never_in_place_of_its_own(tmp_path):
+    config = replace(CONFIG, depths=(2,))
+    first = Case(tmp_path / "studies" / "first", config)
+    assert first.observer.found == []
+    first.train()
+    second = Case(tmp_path / "studies" / "second", config)
+    assert second.observer.found == [4]
+    assert not second.work.take(9)
+    assert Case(second.study.path, config).observer.found == []
 
 
 def test_a_pairs_next_round_waits_for_no_other_pair_and_the_record_hears_of_it(tmp_path):
