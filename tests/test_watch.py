@@ -595,6 +595,7 @@ def test_a_watch_that_failed_in_its_first_step_has_no_rows_and_is_not_damaged(tm
         raise RuntimeError
     run = Run(tmp_path / "run")
     assert read_run(run)["status"] == "failed"
+    assert run.info()["unseen"] == [], "that no step was counted has its reason"
     assert run.metrics() == []
     assert run.probes() == []
 
