@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import json
@@ -29,6 +30,7 @@ from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
 from skipway.runs.fit import draws_of
 from skipway.runs.plan import plan_run
+from skipway.skip.as_found import as_found
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked
@@ -272,6 +274,20 @@ def test_each_seed_and_split_has_draws_of_its_own():
     assert found == [loss(*each) for each in asked]
 
 
+def test_a_net_is_evaluated_in_evaluation_mode_and_stays_in_training():
+    data, preprocess = digits()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(), nn.Linear(16, 10))
+    x, y = next(ImagePipeline(preprocess).batches(data.validation, len(data.validation)))
+    net(x)
+    before = copy.deepcopy(net)
+    scores = evaluate(Single(net), data.validation, ImagePipeline(preprocess), CLASSES, batch_size=50)
+    assert all(module.training for module in net.modules())
+    assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
+    expected = nn.functional.cross_entropy(before.eval()(x), y)
+    assert float(scores.loss) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
 def test_what_is_drawn_in_evaluation_is_not_missed_in_training(tmp_path):
     losses = []
     for make in (noisy, noisy_only_in_training):
@@ -289,6 +305,24 @@ def test_signals_are_measured_on_a_net_that_stays_as_it_was():
     measure(net, x, lambda outputs: outputs.mean(), layers=layers_of_net(net, x))
     assert not any(module.training for module in net.modules())
     assert [(c.calls, float(c.added), float(c.assigned)) for c in net if isinstance(c, Counter)] == [(0, 0, 0)] * 2
+
+
+class Remembers(nn.Module):
+    """An attribute and a buffer come to be in a forward pass."""
+
+    def forward(self, x):
+        self.last = x
+        self.register_buffer("late", x.mean())
+        return x
+
+
+def test_what_a_net_first_has_in_a_pass_is_gone_after_it():
+    net = nn.Sequential(Remembers())
+    with as_found(net):
+        net(torch.ones(2, 3))
+        assert net[0].last is not None
+    assert not hasattr(net[0], "last")
+    assert not [*net.buffers()]
 
 
 def frozen(depth, gate):
