@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import skipway as sw
 from helpers import digits
+from skipway.data.source import SOURCES
 from skipway.rundir.study import Study
 from skipway.runs.sending import packed
-from skipway.studies import rounds
+from skipway.studies import rounds, worker
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import CellStack, Plan, checked, pairs_of
 from skipway.studies.observer import StudyObserver
@@ -166,3 +169,29 @@ def test_a_worker_that_reads_other_data_than_were_planned_refuses(tmp_path):
     reason = run_stack(replace(job, identities=others), tmp_path)
     assert reason.startswith("ValueError: digits holds other data on this machine than where the study was planned.")
     assert run_stack(job, tmp_path) is None
+
+
+def shifted(shift: int) -> type[sw.Source]:
+    class Shifted(sw.Source):
+        def load(self):
+            x = torch.arange(120.0).reshape(60, 2)
+            return x, x.sum(1) + shift
+
+    return Shifted
+
+
+def test_a_worker_reads_data_once_until_their_code_or_content_is_another():
+    job = SimpleNamespace(config=replace(CONFIG, data="shifted"), identities=({"data": {"fingerprint": "a"}},))
+    edited = SimpleNamespace(config=job.config, identities=({"data": {"fingerprint": "b"}},))
+    try:
+        SOURCES.replace("shifted", shifted(0))
+        first = worker._data(job)
+        assert worker._data(job) is first
+        SOURCES.replace("shifted", shifted(1))
+        second = worker._data(job)
+        assert not torch.equal(second.train.targets, first.train.targets)
+        third = worker._data(edited)
+        assert third is not second
+        assert worker._data(edited) is third
+    finally:
+        SOURCES.remove("shifted")
