@@ -107,6 +107,7 @@ def test_runs_of_another_study_are_copied_once_and_never_in_place_of_its_own(tmp
     second = Case(tmp_path / "studies" / "second", config)
     assert second.observer.found == [4]
     assert not second.work.take(9)
+    assert all(pair.ended for pair in second.pairs)
     assert Case(second.study.path, config).observer.found == []
 
 
