@@ -101,6 +101,9 @@ assert "torch" not in sys.modules
         (["study", "--depths", "three"], ["three", "INT"]),
         (["study", "--depths", "5,50"], ["spaces between them: --depths 5 50."]),
         (["study", "--learning-rates=0.1,0.3"], ["--learning-rates 0.1 0.3."]),
+        (["study", "--seeds", "0", "1,2"], ["--seeds 1,2: several values have spaces between them: --seeds 1 2."]),
+        (["study", "--milestones", "0.5,0.75"], ["--milestones 0.5 0.75."]),
+        (["study", "--data", "t.csv:target=y,drop=id", "--seeds", "0,1"], ["--seeds 0 1."]),
         (["study", "digits"], ["'digits' has none before it", "--data digits"]),
         (["train", "resnet-20"], ["'resnet-20' has none before it", "--net resnet-20"]),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import json
@@ -15,25 +16,30 @@ import torch
 from torch import nn
 
 import skipway as sw
-from helpers import stacks_of
+from helpers import CLASSES, digits, stacks_of
 from skipway.anatomy.skips import find_skips
 from skipway.batch.specification import Specification, TensorSpec
 from skipway.cli.main import main
 from skipway.cli.own import use_net
+from skipway.data.images.dataset import ImagePipeline
 from skipway.data.load import load
 from skipway.nets.factory import FUNCTIONS, factory, use
 from skipway.report.summary import summarise
 from skipway.report.table import columns
 from skipway.report.verdict.sentences import verdict
 from skipway.runs.config import RunConfig
+from skipway.runs.fit import draws_of
 from skipway.runs.plan import plan_run
+from skipway.skip.as_found import as_found
 from skipway.skip.gate import GATES
 from skipway.studies.config import StudyConfig
 from skipway.studies.grid import Cell, Plan, checked
 from skipway.studies.planned import default_out
 from skipway.studies.runner import run_study
 from skipway.tasks.make import make_task, use_loss
+from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
+from skipway.training.replicas import Single
 
 RECIPE = Recipe(learning_rates=(0.1,), steps=4, batch_size=32)
 SOURCE = """
@@ -254,6 +260,35 @@ def test_what_a_net_draws_in_evaluation_follows_from_the_seed(tmp_path):
     }
 
 
+def test_each_seed_and_split_has_draws_of_its_own():
+    data, preprocess = digits()
+    torch.manual_seed(0)
+    net = Single(noisy(2))
+
+    def loss(seed, split):
+        draws = draws_of(seed, split)
+        return float(evaluate(net, data.validation, ImagePipeline(preprocess), CLASSES, draws=draws).loss)
+
+    asked = [(0, "validation"), (1, "validation"), (0, "test")]
+    found = [loss(*each) for each in asked]
+    assert len(set(found)) == 3
+    assert found == [loss(*each) for each in asked]
+
+
+def test_a_net_is_evaluated_in_evaluation_mode_and_stays_in_training():
+    data, preprocess = digits()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Dropout(), nn.Linear(16, 10))
+    x, y = next(ImagePipeline(preprocess).batches(data.validation, len(data.validation)))
+    net(x)
+    before = copy.deepcopy(net)
+    scores = evaluate(Single(net), data.validation, ImagePipeline(preprocess), CLASSES, batch_size=50)
+    assert all(module.training for module in net.modules())
+    assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
+    expected = nn.functional.cross_entropy(before.eval()(x), y)
+    assert float(scores.loss) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
 def test_what_is_drawn_in_evaluation_is_not_missed_in_training(tmp_path):
     losses = []
     for make in (noisy, noisy_only_in_training):
@@ -271,6 +306,24 @@ def test_signals_are_measured_on_a_net_that_stays_as_it_was():
     measure(net, x, lambda outputs: outputs.mean(), layers=layers_of_net(net, x))
     assert not any(module.training for module in net.modules())
     assert [(c.calls, float(c.added), float(c.assigned)) for c in net if isinstance(c, Counter)] == [(0, 0, 0)] * 2
+
+
+class Remembers(nn.Module):
+    """An attribute and a buffer come to be in a forward pass."""
+
+    def forward(self, x):
+        self.last = x
+        self.register_buffer("late", x.mean())
+        return x
+
+
+def test_what_a_net_first_has_in_a_pass_is_gone_after_it():
+    net = nn.Sequential(Remembers())
+    with as_found(net):
+        net(torch.ones(2, 3))
+        assert net[0].last is not None
+    assert not hasattr(net[0], "last")
+    assert not [*net.buffers()]
 
 
 def frozen(depth, gate):
@@ -738,6 +791,24 @@ def test_a_net_that_was_told_its_data_and_its_blocks_is_loaded_with_its_function
     )
     run = next(study_path.runs())
     assert sw.load_net(run, net=asks).predict(x).shape == (60, 1)
+
+
+def with_a_unit_a_class(depth, gate, specification):
+    *inner, _ = mlp(depth, gate)
+    return nn.Sequential(*inner, nn.Linear(8, len(specification.classes)))
+
+
+def skipping_with_a_unit_a_class(depth, skip, specification):
+    inner = [skip(nn.Linear(8, 8)) for _ in range(depth)]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), *inner, nn.Linear(8, len(specification.classes)))
+
+
+@pytest.mark.parametrize("make", [with_a_unit_a_class, skipping_with_a_unit_a_class])
+def test_a_net_that_was_told_the_names_of_classes_is_loaded_with_its_function(make, tmp_path):
+    run = sw.fit(make, "digits", RECIPE, gate="residual", depth=3, out=tmp_path / "run")
+    saved = sw.load_net(run, net=make)
+    assert saved.net[-1].out_features == 10
+    assert len(find_skips(saved.net)) == 3
 
 
 def test_a_specification_is_read_as_it_was_written():

@@ -6,6 +6,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -305,6 +306,22 @@ def test_a_value_gets_better_and_worse_as_far_as_there_is_room(metric, values, b
     )
     assert scale.worse(values[-1], 0.0, "test") == pytest.approx(0.0, abs=1e-12)
     assert scale.worse(values[-1], 0.1, "test") > 0
+
+
+def test_of_a_split_of_unknown_size_only_its_shares_count():
+    """What so many samples leave open is not known; shares near 0 still have places of their own."""
+    scale = Scale(Metric("error", "error", "%", 100.0), [0.001, 0.5], 0.9, {"train": 100})
+    sample = scale.sample(Mean((0.001, 0.002)), "test")
+    assert sample.known == 0
+    assert sample.values[1] - sample.values[0] == pytest.approx(math.log(2), abs=0.05)
+
+
+@pytest.mark.parametrize("most", [1.0, 1e-9], ids=["losses", "tiny losses"])
+def test_losses_have_logarithms_as_far_as_they_can_be_told_from_0(most):
+    scale = Scale(LOSS, [0.0, most])
+    values = scale.sample(Mean((0.0, 1e-10 * most, 1e-5 * most, most)), "train").values
+    steps = [after - before for before, after in pairwise(values)]
+    assert steps == pytest.approx([math.log(100), math.log(1e5), math.log(1e5)])
 
 
 def test_what_is_not_known_of_accuracies_is_told_as_a_change_of_them():

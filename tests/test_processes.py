@@ -44,6 +44,13 @@ def test_workers_end_with_a_parent_that_is_killed():
     assert time.monotonic() - began < 5
 
 
+def test_a_worker_is_where_it_is_told_that_its_parent_is(tmp_path):
+    code = "import os, sys; from skipway.studies.process import start_worker\n"
+    code += "start_worker(os.getppid(), sys.argv[1]); print(os.getcwd())"
+    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True)
+    assert found.stdout.strip() == os.path.realpath(tmp_path)
+
+
 @pytest.mark.slow
 def test_control_c_while_workers_start_is_answered_by_the_parent_alone(tmp_path):
     """The terminal sends it to all processes of the group."""

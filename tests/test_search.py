@@ -29,8 +29,9 @@ from skipway.studies.planned import plan_study
 from skipway.studies.runner import run_study
 from skipway.studies.search.bracket import MOST, more
 from skipway.studies.search.deeper import next_depth
-from skipway.studies.search.measures import QUESTIONS, best, mean
+from skipway.studies.search.measures import QUESTIONS, best, mean, ranked, scores
 from skipway.studies.search.rules import KEPT, SEARCHES, Grid, Trial
+from skipway.tasks.task import Metric
 from skipway.training.recipe import Recipe
 
 RATES = (0.03, 0.1, 0.3, 1.0)
@@ -69,6 +70,32 @@ def test_where_every_rate_diverged_lower_ones_are_tried():
 
 def test_each_question_has_its_own_end():
     assert more(RATES, RATES, [0.03, 1.0]) == [0.01, 3.0]
+    below, above = [0.0003, 0.001, 0.003, 0.01], [3.0, 10.0, 30.0, 100.0]
+    assert more([*below, *RATES], RATES, [0.0003, 1.0]) == [3.0], "so many at either end"
+    assert more([*RATES, *above], RATES, [0.03, 100.0]) == [0.01]
+
+
+# --- by what rates are compared --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("better", "order"), [("lower", [0.1, 0.3]), ("higher", [0.3, 0.1])])
+def test_a_metric_of_which_more_is_better_is_the_better_the_more(better, order):
+    rates = {
+        rate: scores(
+            {"train_loss": 1.0, "validation_loss": 1.0, "validation_mine": mine}, Metric("mine", "mine", better=better)
+        )
+        for rate, mine in ((0.1, 0.7), (0.3, 0.8))
+    }
+    assert ranked(rates, "validation") == order
+    assert ranked(rates, "training") == [0.1, 0.3], "of equals the lower one first"
+
+
+def test_means_are_equal_where_only_the_order_of_a_sum_differs():
+    def of(*values):
+        return mean([{"training": (value,), "validation": (value,)} for value in values])
+
+    assert of(0.1, 0.2, 0.3) == of(0.3, 0.2, 0.1) == of(0.2, 0.2, 0.2)
+    assert of(0.5 + 1e-11) != of(0.5)
 
 
 # --- searches on landscapes that are known ---------------------------------------------------------------------------
@@ -162,6 +189,64 @@ def test_in_a_race_all_that_had_a_better_first_seed_than_the_winner_have_all_see
     heights[0.4] = (2.9, 2.0)
     heights[0.8] = (3.0, 0.0)  # within a tenth of the second
     assert set(whole(played("race", grid, scores), grid)) == {0.2, 0.4, 0.8}
+
+
+@pytest.mark.parametrize(("second", "near", "far"), [(2.0, 2.19, 2.21), (-2.0, -1.81, -1.79)])
+def test_in_a_race_a_tenth_behind_the_second_is_near(second, near, far):
+    """Also of a metric of which more is better: its scores are negative."""
+    firsts = {0.1: 9.0, 0.2: near, 0.4: second, 0.8: second - 1, 1.6: far, 3.2: 9.0}
+    grid = Grid(tuple(firsts), (0, 1))
+    results = played("race", grid, lambda trial: dict.fromkeys(QUESTIONS, (firsts[trial.learning_rate] + trial.seed,)))
+    assert set(whole(results, grid)) == {0.2, 0.4, 0.8}
+
+
+def test_in_a_race_a_winner_that_went_on_for_the_other_question_is_held_to_all_that_began_better():
+    """At 0.8 the net trains best on the whole, after a bad first seed; it went on since it generalises best."""
+    grid = Grid((0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0, 1))
+    training = {0.1: (9, 9), 0.2: (1, 9), 0.4: (2, 9), 0.8: (5, 0), 1.6: (4, 8), 3.2: (6, 8)}
+    validation = {0.1: 9, 0.2: 6, 0.4: 2, 0.8: 1, 1.6: 5, 3.2: 9}
+
+    def scores_of(trial):
+        rate = trial.learning_rate
+        return {"training": (float(training[rate][trial.seed]),), "validation": (float(validation[rate]),)}
+
+    means = whole(played("race", grid, scores_of), grid)
+    assert best(means, "training") == 0.8
+    assert set(means) == {0.2, 0.4, 0.8, 1.6}, (
+        "1.6 had a better first seed than the rate that is chosen, 3.2 a worse one"
+    )
+
+
+def test_in_a_race_a_rate_that_wins_at_an_end_has_a_neighbour_beyond_it():
+    """By its first seed it was not the best one, and nothing beyond it had to be tried then."""
+    grid = Grid((0.1, 0.2, 0.4), (0, 1))
+    heights = {0.1: (9.0, 9.0), 0.2: (1.0, 9.0), 0.4: (2.0, 0.0), 0.8: (9.0, 9.0)}
+    results = played("race", grid, lambda t: dict.fromkeys(QUESTIONS, (heights[t.learning_rate][t.seed],)))
+    assert best(whole(results, grid), "training") == 0.4
+    assert Trial(0.8, 0) in results
+
+
+@pytest.mark.parametrize("lowest", [0.001, 30.0])
+def test_a_race_goes_beyond_its_grid_with_the_first_seed_alone(lowest):
+    grid = Grid(RATES, (0, 1, 2))
+    results = played("race", grid, valley(lowest))
+    assert len({trial.learning_rate for trial in results}) == len(RATES) + 4
+    assert len(whole(results, grid)) == KEPT
+
+
+@pytest.mark.parametrize("name", ["full", "race"])
+def test_of_two_rates_all_that_is_tried_has_all_seeds(name):
+    """A race among two would save nothing: also one that diverged, and what lies beyond, has them."""
+    grid = Grid((0.1, 0.3), (0, 1))
+    results = played(name, grid, valley(0.1, limit=0.2))
+    assert results.keys() == grid.of((0.03, 0.1, 0.3))
+
+
+def test_trials_are_placed_by_seed_and_rate_as_named_and_those_beyond_after_them():
+    grid = Grid((0.3, 0.1), (5, 2))
+    order = [(rate, seed) for seed in (5, 2) for rate in (0.3, 0.1, 0.03, 1.0)]
+    trials = sorted(grid.of((0.03, 0.1, 0.3, 1.0)), key=grid.place)
+    assert [(trial.learning_rate, trial.seed) for trial in trials] == order
 
 
 def test_in_a_race_the_next_ones_go_on_where_the_first_diverge():

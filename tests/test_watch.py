@@ -497,6 +497,22 @@ def test_losses_without_a_step_of_the_watched_optimizer_are_told(tmp_path, caplo
     assert told.startswith("every step: none was counted.")
 
 
+def test_a_step_that_a_scaler_leaves_out_is_no_sign_of_another_optimizer(tmp_path):
+    net, scaler = made(), torch.amp.GradScaler("cpu", init_scale=1.0)
+    optimizer = OPTIMIZERS["sgd"](net)
+    with sw.watch(net, optimizer, scaler=scaler, out=tmp_path / "run") as run:
+        for factor in (1.0, float("inf"), 1.0):
+            loss = loss_of(net, *batch())
+            optimizer.zero_grad()
+            scaler.scale(loss * factor).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            run.step(loss)
+    info = Run(tmp_path / "run").info()
+    assert info["metrics"]["steps"] == 2
+    assert info["unseen"] == []
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "probes.parquet"])
 def test_a_watched_run_that_was_damaged_is_noticed(name, tmp_path, capsys):
     trained(made(), 3, out=tmp_path / "run")
@@ -579,6 +595,7 @@ def test_a_watch_that_failed_in_its_first_step_has_no_rows_and_is_not_damaged(tm
         raise RuntimeError
     run = Run(tmp_path / "run")
     assert read_run(run)["status"] == "failed"
+    assert run.info()["unseen"] == [], "that no step was counted has its reason"
     assert run.metrics() == []
     assert run.probes() == []
 

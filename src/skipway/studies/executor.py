@@ -56,19 +56,27 @@ class LocalExecutor:
 
     def run(self, work: Work, study: Study) -> None:
         tries: Counter[str] = Counter()
-        again: list[Job] = []
-        while True:
-            # A worker that dies (killed for its memory, say) takes the pool with it; the others' jobs are not to blame.
-            again = self._until_broken(work, again, study.path.absolute())
-            if not again:
-                return
+        queue: list[Job] = []
+        folder = study.path.absolute()
+        # A worker that dies (killed for its memory, say) takes the pool with it; the others' jobs are not to blame.
+        while again := self._until_broken(work, queue, folder):
             tries.update(job.stack.name for job in again)
-            for job in [job for job in again if tries[job.stack.name] == _ATTEMPTS]:
-                again.remove(job)
-                work.failed(job, "a worker process died, for lack of memory perhaps")
+            for job in again:
+                if tries[job.stack.name] < _ATTEMPTS - 1:
+                    queue.append(job)
+                # The last attempt is alone: of several that trained when a worker died, one may be to blame each time.
+                elif self._until_broken(work, [job], folder, alone=True):
+                    work.failed(job, "a worker process died, for lack of memory perhaps")
 
-    def _until_broken(self, work: Work, queue: list[Job], folder: Path) -> list[Job]:
-        """Run jobs in a pool: those of the queue, then what there is. Returns those in training when a worker died."""
+    def _until_broken(self, work: Work, queue: list[Job], folder: Path, *, alone: bool = False) -> list[Job]:
+        """Run jobs in a pool: those of the queue, then what there is. Returns those in training when a worker died.
+
+        Args:
+            work: gives jobs, and is told what became of them.
+            queue: jobs to try again; those that are begun are taken out.
+            folder: of the study.
+            alone: only those of the queue.
+        """
         again: list[Job] = []
         started_by = (os.getpid(), str(Path.cwd()))
         with ctrl_c_held_back():
@@ -78,11 +86,11 @@ class LocalExecutor:
             while True:
                 room = 0 if again else self._workers - len(running)
                 fresh = [queue.pop(0) for _ in range(min(room, len(queue)))]
-                fresh += work.take(room - len(fresh))
+                fresh += [] if alone else work.take(room - len(fresh))
                 with ctrl_c_held_back():  # the first job, too, starts workers
-                    running |= {pool.submit(run_stack, job, folder): job for job in fresh}
+                    running |= {_submitted(pool, job, folder): job for job in fresh}
                 if not running:
-                    return again + queue
+                    return again
                 done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     job = running.pop(future)
@@ -94,6 +102,16 @@ class LocalExecutor:
         except BaseException:
             pool.shutdown(wait=True, kill_workers=True)
             raise
+
+
+def _submitted(pool: loky.ProcessPoolExecutor, job: Job, folder: Path) -> Future[str | None]:
+    """A job in training; of a pool of which a worker has just died, one that ended so."""
+    try:
+        future: Future[str | None] = pool.submit(run_stack, job, folder)
+    except BrokenProcessPool as error:
+        future = Future()
+        future.set_exception(error)
+    return future
 
 
 def _report(job: Job, future: Future[str | None], work: Work) -> None:
