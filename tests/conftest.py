@@ -21,6 +21,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait for each other sleep: several processes of the tests share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray gives its workers a low rank, niceness 15: beside other tests they hardly ever run. A lost machine took 268 s so.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Of a shell's background jobs Ctrl-C is ignored, and so it would be by all that the tests start, and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -520,7 +520,7 @@ def test_a_study_takes_it_and_its_weights_rebuild_it(tmp_path):
         width=4,
         recipe=Recipe(steps=60, learning_rates=(0.1,), batch_size=64),
     )
-    study = run_study(config, tmp_path)
+    study = run_study(config, tmp_path, workers=1)
     for cell in study.info()["cells"]:
         run = study.run(cell["id"])
         info = run.info()
