@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+# Files of many tests that together take long, though none of them is slow.
+LONG = {"test_cli.py", "test_extending.py", "test_nets_cifar.py", "test_readme.py"}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Set before anything is imported, so that worker processes inherit it too.
@@ -30,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: processes that take a file at a time then end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.path.name in LONG}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -310,7 +310,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
         GATES.remove("broken")
 
 
-FLAGS = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 400"
+FLAGS = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 200"
+TWO_STACKS = "--gates plain highway --depths 12 --seeds 0 --learning-rates 0.1 0.03 --search grid --steps 300"
 
 
 def command(out: Path) -> list[str]:
@@ -318,7 +319,7 @@ def command(out: Path) -> list[str]:
 
 
 def wait_for(there: Callable[[], bool], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not there():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -371,7 +372,7 @@ class Kills(StudyObserver):
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path):
     watch = Kills()
-    study = run_study(parse([*FLAGS.split(), "--steps", "800"]).settings, tmp_path, workers=2, observer=watch)
+    study = run_study(parse(TWO_STACKS.split()).settings, tmp_path, workers=2, observer=watch)
     assert not left_after(5, watch.killed)
     assert len(watch.killed) == 1
     assert study.info()["status"] == "done"

@@ -187,7 +187,7 @@ def saved_step(out: Path) -> int:
 
 
 def wait_for_step(out: Path, step: int, process: subprocess.Popen[Any]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while saved_step(out) < step:
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -360,15 +360,15 @@ def test_several_processes_count_every_sample_once_and_leave_out_the_same_blocks
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_and_the_next_start_goes_on(tmp_path):
     out = tmp_path / "run"
-    process = torchrun(2, *command(out, *OFTEN)[1:])
+    process = torchrun(2, *command(out, *OFTEN, "--steps", "200")[1:])
     wait_for_step(out, 1, process)
     found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
     os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "go on from the last checkpoint" in err or "SIGTERM" in err
-    assert 0 < saved_step(out) < 600
-    again = torchrun(2, *command(out)[1:])
+    assert 0 < saved_step(out) < 200
+    again = torchrun(2, *command(out, "--steps", "200")[1:])
     _, err = again.communicate(timeout=240)
     assert again.returncode == 0, err
     assert Run(out).info()["status"] == "done"
