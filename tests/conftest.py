@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+# Files of many tests that together take long, though none of them is slow.
+LONG = {"test_cli.py", "test_extending.py", "test_nets_cifar.py", "test_readme.py"}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Set before anything is imported, so that worker processes inherit it too.
@@ -21,6 +23,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Threads that wait for each other sleep: several processes of the tests share the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray gives its workers a low rank, niceness 15: beside other tests they hardly ever run. A lost machine took 268 s so.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Of a shell's background jobs Ctrl-C is ignored, and so it would be by all that the tests start, and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: processes that take a file at a time then end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.path.name in LONG}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import product
 
@@ -131,6 +131,21 @@ def workers_of(parent: int) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):  # it has ended just now
             found += [child] * ("popen_loky" in " ".join(child.cmdline()))
     return found
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Processes that are started here have one core, so that a study of theirs starts one worker and not two."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(before)[number % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def left_after(seconds: float, processes: Iterable[psutil.Process]) -> list[psutil.Process]:

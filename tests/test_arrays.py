@@ -422,7 +422,7 @@ def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("studies") / "diabetes"
     settings = {"net": "dense", "depths": [2, 4], "gates": ["plain", "residual"], "learning_rates": [0.03, 0.1]}
     recipe = sw.Recipe(steps=30)
-    return lambda: sw.study(data=DIABETES, seeds=[0], recipe=recipe, out=out, workers=2, **settings)
+    return lambda: sw.study(data=DIABETES, seeds=[0], recipe=recipe, out=out, workers=1, **settings)
 
 
 def test_a_study_of_arrays_has_the_rmse_that_scikit_learn_finds(study):

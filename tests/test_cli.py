@@ -19,22 +19,18 @@ from skipway.studies.config import StudyConfig
 from skipway.training.recipe import RECIPES
 
 TINY = ["--gates", "plain", "highway", "--depths", "3", "--seeds", "0", "--learning-rates", "0.1", "--steps", "10"]
-
-
-def skipway(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "skipway", *arguments], capture_output=True, text=True, **options)
+ALONE = ["--workers", "1"]  # one pool of one worker for all studies
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "study"
-    done = skipway("study", *TINY, "--out", str(out))
-    assert done.returncode == 0, done.stderr
+    assert main(["study", *TINY, *ALONE, "--out", str(out)]) == 0
     return out
 
 
 def test_a_study_prints_table_verdict_and_where_the_report_is(study, capsys):
-    assert main(["study", *TINY, "--out", str(study)]) == 0
+    assert main(["study", *TINY, *ALONE, "--out", str(study)]) == 0
     printed = capsys.readouterr().out
     assert "highway" in printed
     assert "training error" in printed
@@ -56,7 +52,7 @@ def import_of_torch() -> float:
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
 def test_help_takes_a_fourth_of_an_import_of_torch(arguments, import_of_torch):
-    assert min(processor_seconds("-m", "skipway", *arguments) for _ in range(2)) < import_of_torch / 4
+    assert any(processor_seconds("-m", "skipway", *arguments) < import_of_torch / 4 for _ in range(2))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
@@ -137,9 +133,9 @@ def test_an_out_that_is_a_file_fails_without_a_traceback(tmp_path, capsys):
 
 
 def test_other_settings_in_the_same_directory_are_told(tmp_path, capsys):
-    assert main(["study", *TINY, "--out", str(tmp_path)]) == 0
+    assert main(["study", *TINY, *ALONE, "--out", str(tmp_path)]) == 0
     assert "other settings" not in capsys.readouterr().err
-    assert main(["study", *TINY, "--depths", "4", "--out", str(tmp_path)]) == 0
+    assert main(["study", *TINY, *ALONE, "--depths", "4", "--out", str(tmp_path)]) == 0
     assert "holds a study with other settings" in capsys.readouterr().err
     assert len(list(tmp_path.glob("runs/[!.]*"))) == 4
 
@@ -206,7 +202,12 @@ def test_nets_by_name_cost_what_their_images_ask(capsys):
     assert (round(weights / 1e3, 1), round((384 + 7 * 71) * 4 / 1024, 2)) == (57.7, 3.44)
 
 
-def test_nets_say_which_families_do_not_take_such_images(capsys):
+def test_nets_say_which_families_do_not_take_such_images(capsys, monkeypatch):
+    from skipway.nets.registry import FAMILIES
+
+    # One that takes only squares stands before one that takes all.
+    some = {name: FAMILIES[name] for name in ("highway-mnist", "highway-cifar")}
+    monkeypatch.setattr(FAMILIES, "_entries", some)
     assert main(["nets", "--shape", "3", "16", "24"]) == 0
     listed = capsys.readouterr().out
     assert "takes square images; these are 16 x 24 pixels" in " ".join(listed.split())

@@ -146,12 +146,14 @@ def test_frozen_layers_keep_nothing():
 # -- as a function -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["preresnet-1001", "highway-dense-1000"])
-def test_a_thousand_layers_take_seconds(name):
+@pytest.mark.parametrize(("name", "parameters"), [("preresnet-1001", 10_327_706), ("highway-dense-1000", None)])
+def test_a_thousand_layers_take_seconds(name, parameters):
     net = built(name)
     began = time.process_time()
-    assert cost(net, papers_shape(name)).multiply_adds > 1e6
+    found = cost(net, papers_shape(name))
     assert time.process_time() - began < 30
+    assert found.multiply_adds > 1e6
+    assert found.parameters == (parameters or sum(p.numel() for p in net.parameters()))
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import skipway as sw
+from helpers import one_core
 from skipway.report.charts.makers import charts
 from skipway.report.summary import summarise
 
@@ -44,7 +45,8 @@ def run(script: str, folder: Path, *arguments: str) -> str:
         (folder / "site" / "sitecustomize.py").write_text(DECLARES)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "default"}
     command = [sys.executable, str(EXAMPLES / script), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    with one_core():
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -100,7 +102,7 @@ def test_texts_are_classified(tmp_path):
 
 @pytest.mark.slow
 def test_an_lstm_is_studied_by_depth(tmp_path):
-    told = run("lstm.py", tmp_path, "--steps", "4", "--depths", "1", "3", "--characters", "8000")
+    told = run("lstm.py", tmp_path, "--steps", "4", "--depths", "1", "3", "--characters", "5000")
     found = {
         (gate, int(depth)): float(n)
         for gate, depth, n in re.findall(r"^(\S+) at depth (\d): ([\d.]+) nats", told, re.M)

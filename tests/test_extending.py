@@ -14,11 +14,15 @@ import pytest
 import torch
 
 import skipway as sw
-from helpers import StopsAt
+from helpers import StopsAt, stacks_of
 from skipway.cli.main import main
+from skipway.cli.own import load_plugins
+from skipway.cli.study import parse
+from skipway.data.load import load
 from skipway.runs.definitions import _REGISTRIES
 from skipway.runs.trackers import TRACKERS
 from skipway.settings.registry import Registry
+from skipway.studies.grid import Plan, checked
 from skipway.training.optimizers import OPTIMIZERS
 from skipway.training.saving import Stopped
 
@@ -53,6 +57,12 @@ def _only_ours_stays():
             del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory) -> Path:
+    """Where the sections' files lie beside one another: workers stay as long as the folder does."""
+    return tmp_path_factory.mktemp("workshop")
+
+
 def written(title: str, folder: Path) -> list[str]:
     """Write a section's file; return its command without `skipway`."""
     section = SECTIONS[title]
@@ -71,11 +81,11 @@ def test_every_kind_of_part_has_its_section():
 
 
 @pytest.mark.parametrize("title", VERSIONS)
-def test_a_part_in_a_file_is_studied_by_its_command(title, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    command = written(title, tmp_path)
-    assert main([*command, "--out", "out"]) == 0, capsys.readouterr().err
-    runs = list(sw.Study(Path("out")).runs())
+def test_a_part_in_a_file_is_studied_by_its_command(title, workshop, monkeypatch, capsys):
+    monkeypatch.chdir(workshop)
+    command = written(title, workshop)
+    assert main([*command, "--workers", "1", "--out", title]) == 0, capsys.readouterr().err
+    runs = list(sw.Study(Path(title)).runs())
     assert runs
     for run in runs:
         info = run.info()
@@ -85,13 +95,13 @@ def test_a_part_in_a_file_is_studied_by_its_command(title, tmp_path, monkeypatch
         assert sw.load_net(run.path).net.training, "what made it is known here"
 
 
-def test_settings_of_a_part_reach_it_and_are_part_of_a_runs_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    command = written("A schedule", tmp_path)
+def test_settings_of_a_part_reach_it_and_are_part_of_a_runs_name(workshop, monkeypatch):
+    monkeypatch.chdir(workshop)
+    command = written("A schedule", workshop)
     ids, rates = set(), []
     for end in ("0.1", "0.5"):
         told = [word.replace("end=0.1", f"end={end}") for word in command]
-        assert main([*told, "--out", f"out{end}"]) == 0
+        assert main([*told, "--workers", "1", "--out", f"out{end}"]) == 0
         (run,) = sw.Study(Path(f"out{end}")).runs()
         ids.add(run.id)
         rates.append(run.metrics()[-1]["learning_rate"])
@@ -101,10 +111,9 @@ def test_settings_of_a_part_reach_it_and_are_part_of_a_runs_name(tmp_path, monke
 
 
 def test_an_edit_of_an_optimizer_is_another_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     ids = []
-    for place, optimizer in enumerate(("Adamax", "NAdam")):
-        folder = tmp_path / str(place)
+    for optimizer in ("Adamax", "NAdam"):
+        folder = tmp_path / optimizer
         folder.mkdir()
         monkeypatch.chdir(folder)
         command = written("An optimizer", folder)
@@ -112,9 +121,10 @@ def test_an_edit_of_an_optimizer_is_another_run(tmp_path, monkeypatch):
         file.write_text(file.read_text().replace("torch.optim.Adamax", f"torch.optim.{optimizer}"))
         sys.modules.pop("my_optimizer", None)
         OPTIMIZERS._entries.pop("adamax", None)
-        assert main([*command, "--out", "out"]) == 0
-        ids += [run.info()["id"] for run in sw.Study(folder / "out").runs()]
-    assert len(set(ids)) == 4
+        settings = parse(load_plugins(command[1:])).settings
+        # What the command would train: in its name stands the code, whoever trains it.
+        ids += [own for stack in stacks_of(Plan.of(checked(settings), load("digits"))) for own in stack.ids]
+    assert len(ids) == len(set(ids)) == 4
 
 
 def test_a_tracker_is_told_the_curves(tmp_path, monkeypatch):
@@ -174,7 +184,7 @@ def test_an_installed_package_is_loaded_when_its_name_is_asked_for(tmp_path, mon
     flags = ["--gates", "theirs", "--depths", "3", "--seeds", "0", "--learning-rates", "0.1"]
     # In a process of its own, for its workers must find the package where it is installed.
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    command = [sys.executable, "-m", "skipway", "study", *flags, *TRAIN[:-1], "study"]
+    command = [sys.executable, "-m", "skipway", "study", *flags, *TRAIN[:-1], "study", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
     (run,) = sw.Study(tmp_path / "study").runs()

@@ -72,22 +72,6 @@ def study(make, **changes) -> StudyConfig:
     return replace(config, **changes)
 
 
-def test_a_function_in_a_file_is_studied_by_one_command(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my_nets.py").write_text(SOURCE)
-    monkeypatch.chdir(tmp_path)
-    flags = ["--gates", "plain", "highway", "--depths", "2", "3", "--seeds", "0", "--steps", "4"]
-    assert main(["study", "--net", "my_nets:mlp", *flags, "--learning-rates", "0.1", "--out", "out"]) == 0
-    assert "highway" in capsys.readouterr().out
-    found = sw.Study(Path("out"))
-    run = next(found.runs())
-    assert run.info()["net"]["function"] == "my_nets:mlp"
-    assert [row["kind"] for row in run.probes()].count("block") >= 4
-    # What a file names is never imported: the function must be given again.
-    FUNCTIONS.pop("my_nets:mlp")
-    assert main(["study", "--config", "out/study.json", "--out", "again"]) == 2
-    assert "give it again, as --net my_nets:mlp" in capsys.readouterr().err
-
-
 def test_a_function_is_one_net_by_file_by_module_and_from_python(tmp_path, monkeypatch):
     (tmp_path / "nets_found_twice.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)
@@ -711,18 +695,6 @@ def test_a_query_tells_the_runs_of_the_study_from_those_of_one_before(tmp_path):
     assert sw.query("SELECT in_study FROM runs", alone)[1] == [(None,)]
 
 
-def test_a_plugin_registers_a_gate_that_the_command_line_knows(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my_gates.py").write_text(
-        "import skipway as sw\n\n\nclass Halves(sw.Gate, name='halves-of-a-plugin'):\n"
-        "    def forward(self, z):\n        return sw.Flow(0.5, 0.5)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    flags = ["--gates", "halves-of-a-plugin", "--depths", "2", "3", "--seeds", "0", "--steps", "3"]
-    command = ["study", "--plugin", "my_gates.py", *flags, "--learning-rates", "0.1", "--out", "out"]
-    assert main(command) == 0
-    assert "halves-of-a-plugin" in capsys.readouterr().out
-
-
 def by_skip(depth, skip, seed):
     stem = nn.Linear(64, 8)  # drawn before the blocks
     blocks = [skip(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))) for _ in range(depth)]
@@ -815,3 +787,39 @@ def test_a_specification_is_read_as_it_was_written():
     inputs = {"tokens": TensorSpec((7,), torch.int64, tokens=90), "rest": (TensorSpec((2, 3)), TensorSpec(()))}
     about = Specification(inputs, 4, ("a", "b", "c", "d"))
     assert Specification.from_dict(json.loads(json.dumps(about.to_dict())), about.classes) == about
+
+
+# -- by the command line, in another folder: last, since workers stay where they were started --------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+def test_a_function_in_a_file_is_studied_by_one_command(elsewhere, monkeypatch, capsys):
+    (elsewhere / "my_nets.py").write_text(SOURCE)
+    monkeypatch.chdir(elsewhere)
+    flags = ["--gates", "plain", "highway", "--depths", "2", "3", "--seeds", "0", "--steps", "4", "--workers", "1"]
+    assert main(["study", "--net", "my_nets:mlp", *flags, "--learning-rates", "0.1", "--out", "out"]) == 0
+    assert "highway" in capsys.readouterr().out
+    found = sw.Study(Path("out"))
+    run = next(found.runs())
+    assert run.info()["net"]["function"] == "my_nets:mlp"
+    assert [row["kind"] for row in run.probes()].count("block") >= 4
+    # What a file names is never imported: the function must be given again.
+    FUNCTIONS.pop("my_nets:mlp")
+    assert main(["study", "--config", "out/study.json", "--out", "again"]) == 2
+    assert "give it again, as --net my_nets:mlp" in capsys.readouterr().err
+
+
+def test_a_plugin_registers_a_gate_that_the_command_line_knows(elsewhere, monkeypatch, capsys):
+    (elsewhere / "my_gates.py").write_text(
+        "import skipway as sw\n\n\nclass Halves(sw.Gate, name='halves-of-a-plugin'):\n"
+        "    def forward(self, z):\n        return sw.Flow(0.5, 0.5)\n"
+    )
+    monkeypatch.chdir(elsewhere)
+    flags = ["--gates", "halves-of-a-plugin", "--depths", "2", "3", "--seeds", "0", "--steps", "3", "--workers", "1"]
+    command = ["study", "--plugin", "my_gates.py", *flags, "--learning-rates", "0.1", "--out", "gates"]
+    assert main(command) == 0
+    assert "halves-of-a-plugin" in capsys.readouterr().out

@@ -76,8 +76,7 @@ def stands(gate: str, order: str) -> bool:
         ("resnet-56", 853_018),
         ("resnet-110", 1_727_962),
         ("resnet-1202", 19_421_274),
-        ("preresnet-164", 1_703_258),
-        ("preresnet-1001", 10_327_706),
+        ("preresnet-164", 1_703_258),  # that of preresnet-1001: in test_cost, which builds it
     ],
 )
 def test_parameters_are_the_papers(name, count):
@@ -520,7 +519,7 @@ def test_a_study_takes_it_and_its_weights_rebuild_it(tmp_path):
         width=4,
         recipe=Recipe(steps=60, learning_rates=(0.1,), batch_size=64),
     )
-    study = run_study(config, tmp_path)
+    study = run_study(config, tmp_path, workers=1)
     for cell in study.info()["cells"]:
         run = study.run(cell["id"])
         info = run.info()

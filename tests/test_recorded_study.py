@@ -35,7 +35,7 @@ def recorded(tmp_path_factory) -> Path:
 def today(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("today") / "study"
     grid = {"gates": ["plain", "highway"], "depths": [3, 6], "learning_rates": [0.1, 0.3], "seeds": [0, 1]}
-    return sw.study("digits", **grid, steps=30, width=6, search="grid", out=out).path
+    return sw.study("digits", **grid, steps=30, width=6, search="grid", workers=1, out=out).path
 
 
 def runs(study: Path) -> dict[tuple, dict]:

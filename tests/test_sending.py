@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
+import loky
 import pytest
 
 import skipway as sw
@@ -23,6 +27,7 @@ from skipway.studies.grid import Plan, checked
 from skipway.studies.runner import run_study
 from skipway.training.recipe import Recipe
 
+NUMBERS = itertools.count()  # of modules whose names are given once: no worker has imported them before
 RECIPE = Recipe(learning_rates=(0.1,), steps=3, batch_size=32)
 LAYERS = "SLOPE = 0.5\n\ndef activation(x):\n    return x.relu() * SLOPE\n"
 NETS = """
@@ -46,18 +51,35 @@ def mlp(depth, gate, specification, width=8):
 """
 
 
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    """Where users' files lie: known to this process and to workers that are started after."""
+    folder = tmp_path_factory.mktemp("code")
+    sys.path.insert(0, str(folder))
+    loky.get_reusable_executor().shutdown(wait=True)  # an earlier pool does not know the folder
+    yield folder
+    sys.path.remove(str(folder))
+
+
+class Mine(NamedTuple):
+    """A module of nets and one of layers."""
+
+    nets: ModuleType
+    layers: str
+
+
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """A module of nets and one of layers, in files, both imported by this process."""
-    folder = tmp_path / "code"
-    folder.mkdir()
-    (folder / "nets_of_mine.py").write_text(NETS)
-    (folder / "layers_of_mine.py").write_text(LAYERS)
-    monkeypatch.syspath_prepend(str(folder))
-    yield importlib.import_module("nets_of_mine")
-    for name in ("nets_of_mine", "layers_of_mine"):
+def mine(code):
+    """Both in files, both imported by this process and by no worker: their names are given once."""
+    number = next(NUMBERS)
+    nets, layers = f"nets_of_mine_{number}", f"layers_of_mine_{number}"
+    (code / f"{nets}.py").write_text(NETS.replace("layers_of_mine", layers))
+    (code / f"{layers}.py").write_text(LAYERS)
+    importlib.invalidate_caches()
+    yield Mine(importlib.import_module(nets), layers)
+    for name in (nets, layers):
         sys.modules.pop(name, None)
-    FUNCTIONS.pop("nets_of_mine:mlp", None)
+    FUNCTIONS.pop(f"{nets}:mlp", None)
 
 
 def study(make) -> StudyConfig:
@@ -72,61 +94,39 @@ def edit(module: str, old: str, new: str) -> Path:
     return path
 
 
-def fresh_workers() -> None:
-    """A pool of workers outlives a study: whatever these have imported is gone."""
-    import loky
-
-    loky.get_reusable_executor().shutdown(wait=True)
-
-
 @pytest.mark.parametrize(
     ("module", "old", "new", "place"),
     [
-        ("nets_of_mine", "self.linear(x))", "self.linear(x)) + 1", "Block.forward"),
-        ("layers_of_mine", "x.relu()", "x.tanh()", "layers_of_mine.activation"),
-        ("layers_of_mine", "SLOPE = 0.5", "SLOPE = 0.75", "layers_of_mine.activation.SLOPE"),
+        ("nets", "self.linear(x))", "self.linear(x)) + 1", "Block.forward"),
+        ("layers", "x.relu()", "x.tanh()", "{layers}.activation"),
+        ("layers", "SLOPE = 0.5", "SLOPE = 0.75", "{layers}.activation.SLOPE"),
     ],
     ids=["the module", "a helper", "a constant"],
 )
 def test_a_file_edited_after_it_was_imported_is_refused_by_the_workers(mine, module, old, new, place, tmp_path):
-    fresh_workers()
-    path = edit(module, old, new)
-    found = run_study(study(mine.mlp), tmp_path / "study", workers=1)
+    path = edit(mine.layers if module == "layers" else mine.nets.__name__, old, new)
+    found = run_study(study(mine.nets.mlp), tmp_path / "study", workers=1)
     failures = found.info()["failures"]
     assert len(failures) == len(found.info()["cells"]) == 2
     for reason in failures.values():
-        assert "net 'nets_of_mine:mlp' is not the same code in this worker process" in reason
-        assert f"they differ at {path}: {place}. A run's name stands for" in reason
+        assert f"net '{mine.nets.__name__}:mlp' is not the same code in this worker process" in reason
+        assert f"they differ at {path}: {place.format(layers=mine.layers)}. A run's name stands for" in reason
         assert "start again in a new process" in reason
     assert not list(found.runs())
 
 
 def test_a_file_that_stays_is_trained_by_workers_that_import_it(mine, tmp_path):
-    fresh_workers()
-    edit("layers_of_mine", "SLOPE = 0.5", "SLOPE = 0.50  # the same")
-    assert run_study(study(mine.mlp), tmp_path, workers=2).info()["status"] == "done"
+    edit(mine.layers, "SLOPE = 0.5", "SLOPE = 0.50  # the same")
+    assert run_study(study(mine.nets.mlp), tmp_path, workers=1).info()["status"] == "done"
 
 
 def test_workers_that_imported_an_older_file_refuse(mine, tmp_path):
-    fresh_workers()
-    assert run_study(study(mine.mlp), tmp_path / "first", workers=1).info()["status"] == "done"
-    edit("layers_of_mine", "x.relu()", "x.tanh()")
-    importlib.reload(sys.modules["layers_of_mine"])
-    second = run_study(study(mine.mlp), tmp_path / "second", workers=1)
+    assert run_study(study(mine.nets.mlp), tmp_path / "first", workers=1).info()["status"] == "done"
+    edit(mine.layers, "x.relu()", "x.tanh()")
+    importlib.reload(sys.modules[mine.layers])
+    second = run_study(study(mine.nets.mlp), tmp_path / "second", workers=1)
     assert all("differ at" in reason for reason in second.info()["failures"].values())
     assert len(second.info()["failures"]) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray.*")
-def test_workers_of_ray_refuse_too(mine, tmp_path, monkeypatch):
-    pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"), prepend=":")
-    edit("layers_of_mine", "x.relu()", "x.tanh()")
-    found = run_study(study(mine.mlp), tmp_path / "study", workers=1, ray="local")
-    assert [("layers_of_mine.activation. A run's name" in text) for text in found.info()["failures"].values()] == [
-        True
-    ] * 2
 
 
 # -- by value: a script's, a prompt's, a plugin's ----------------------------------------------------------------------
@@ -217,7 +217,6 @@ def mlp(depth, gate, specification, width=8):
 
 
 def test_code_of_a_prompt_arrives_as_it_was_sent(tmp_path):
-    fresh_workers()
     space = {"__name__": "__main__"}
     exec(compile(PROMPT, "<prompt>", "exec", dont_inherit=True), space)
     GATES.replace("of-a-prompt", space["Mine"])
@@ -351,7 +350,6 @@ def test_a_rule_of_ours_that_is_named_counts_by_its_version(rules, monkeypatch):
 
 
 def test_a_rule_that_is_named_inside_travels_too(rules, tmp_path):
-    fresh_workers()
     config = StudyConfig(gates=("twice-of-mine",), depths=(3,), seeds=(0,), recipe=RECIPE)
     assert run_study(config, tmp_path, workers=1).info()["failures"] == {}
     assert len(list(Study(tmp_path).runs())) == 1

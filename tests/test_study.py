@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -35,7 +36,8 @@ from skipway.rundir.study import Study
 from skipway.skip.gate import GATES, Flow, Gate
 from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
-from skipway.studies.grid import Plan, cells_of, checked
+from skipway.studies.grid import CellStack, Plan, cells_of, checked
+from skipway.studies.observer import StudyObserver
 from skipway.studies.runner import run_study
 from skipway.training.evaluate import evaluate
 from skipway.training.recipe import Recipe
@@ -132,15 +134,15 @@ def test_a_larger_grid_computes_only_what_is_new(tmp_path):
 
 def test_two_ways_to_write_a_gate_are_one_cell(tmp_path):
     config = replace(SMALL, gates=("highway:bias=-4",), depths=(3,))
-    first = run_study(config, tmp_path)
-    again = run_study(replace(config, gates=("highway: bias=-4.0",)), tmp_path)
+    first = run_study(config, tmp_path, workers=2)
+    again = run_study(replace(config, gates=("highway: bias=-4.0",)), tmp_path, workers=2)
     assert first.info()["cells"] == again.info()["cells"]
 
 
 def test_a_run_json_is_a_config_of_its_cell_alone(small, tmp_path):
     cell = next(cell for cell in small.info()["cells"] if cell["seed"] == 1)
     config = StudyConfig.from_dict(small.run(cell["id"]).info()["config"])
-    study = run_study(config, tmp_path)
+    study = run_study(config, tmp_path, workers=2)
     assert [c["id"] for c in study.info()["cells"]] == [cell["id"]]
     again = study.run(cell["id"]).info()["metrics"]["validation_loss"]
     # Alone against stacked: the order of sums differs, 40 steps amplify it a little.
@@ -149,7 +151,7 @@ def test_a_run_json_is_a_config_of_its_cell_alone(small, tmp_path):
 
 def test_a_diverged_cell_is_a_row_and_its_neighbours_are_well(tmp_path):
     recipe = Recipe(steps=40, learning_rates=(0.1, 1e30), clip=None)
-    study = run_study(StudyConfig(gates=("residual",), depths=(4,), seeds=(0,), recipe=recipe), tmp_path)
+    study = run_study(StudyConfig(gates=("residual",), depths=(4,), seeds=(0,), recipe=recipe), tmp_path, workers=2)
     by_rate = {c["learning_rate"]: study.run(c["id"]).info() for c in study.info()["cells"]}
     assert by_rate[0.1]["status"] == "done"
     assert by_rate[1e30]["status"] == "diverged"
@@ -157,12 +159,6 @@ def test_a_diverged_cell_is_a_row_and_its_neighbours_are_well(tmp_path):
     assert study.info()["chosen"] == [
         {"gate": "residual", "depth": 4, "learning_rate": {"training": 0.1, "validation": 0.1}}
     ]
-
-
-def test_rules_that_draw_random_numbers_repeat_by_seed(tmp_path):
-    config = replace(SMALL, gates=("stochastic-depth",), depths=(4,))
-    one, two = run_study(config, tmp_path / "one", workers=1), run_study(config, tmp_path / "two", workers=1)
-    assert numbers(one) == numbers(two)
 
 
 def test_a_users_gate_is_one_class(tmp_path):
@@ -192,6 +188,15 @@ def test_a_users_gate_is_one_class(tmp_path):
             assert torch.equal(net(x), net.head(net.stem(x)))
     finally:
         GATES.remove("halves")
+
+
+# A pool of one worker from here on, which has all cores for its threads.
+
+
+def test_rules_that_draw_random_numbers_repeat_by_seed(tmp_path):
+    config = replace(SMALL, gates=("stochastic-depth",), depths=(4,))
+    one, two = run_study(config, tmp_path / "one", workers=1), run_study(config, tmp_path / "two", workers=1)
+    assert numbers(one) == numbers(two)
 
 
 @pytest.mark.parametrize("body", [body for body in FAMILIES if body != "dense"])
@@ -305,7 +310,8 @@ def test_a_cell_that_fails_is_told_and_tried_again(tmp_path):
         GATES.remove("broken")
 
 
-FLAGS = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 400"
+FLAGS = "--gates plain highway --depths 4 12 --seeds 0 1 --learning-rates 0.1 0.03 0.01 --steps 200"
+TWO_STACKS = "--gates plain highway --depths 12 --seeds 0 --learning-rates 0.1 0.03 --search grid --steps 300"
 
 
 def command(out: Path) -> list[str]:
@@ -313,7 +319,7 @@ def command(out: Path) -> list[str]:
 
 
 def wait_for(there: Callable[[], bool], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not there():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -340,22 +346,37 @@ def test_killed_and_started_again_at_once_it_ends_with_the_same_bits(tmp_path):
             assert seen.setdefault(run.id, stamp) == stamp
     assert orphans
     assert not left_after(5, orphans)
-    subprocess.run(command(killed.path), check=True, capture_output=True)
+    settings = parse(FLAGS.split()).settings
+    wanted = [own for stack in stacks_of(Plan.of(checked(settings), load("digits"))) for own in stack.ids]
+    assert not all(map(killed.has, wanted)), "the last kill came in the middle"
+    run_study(settings, killed.path, workers=2)
     for run in killed.runs():
         stamp = (run.path / "model.safetensors").stat().st_mtime_ns
         assert seen.get(run.id, stamp) == stamp
     assert killed.info()["status"] == "done"
-    assert numbers(killed) == numbers(run_study(parse(FLAGS.split()).settings, tmp_path / "whole"))
+    assert numbers(killed) == numbers(run_study(settings, tmp_path / "whole", workers=2))
+
+
+class Kills(StudyObserver):
+    """Takes a worker away, once, as soon as one says how far it is."""
+
+    def __init__(self) -> None:
+        self.killed: list[psutil.Process] = []
+
+    def on_progress(self, running: Sequence[tuple[CellStack, float]]) -> None:
+        if not self.killed and any(done for _, done in running):
+            self.killed = workers_of(os.getpid())[-1:]
+            self.killed[0].kill()
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(tmp_path):
-    process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: any(tmp_path.glob(".progress/*")), process)
-    workers_of(process.pid)[-1].kill()
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert Study(tmp_path).info()["status"] == "done"
+    watch = Kills()
+    study = run_study(parse(TWO_STACKS.split()).settings, tmp_path, workers=2, observer=watch)
+    assert not left_after(5, watch.killed)
+    assert len(watch.killed) == 1
+    assert study.info()["status"] == "done"
+    assert not study.info()["failures"]
 
 
 @pytest.mark.slow

@@ -457,7 +457,7 @@ def test_a_frame_without_a_target_is_told_how_to_load_it():
 
 def test_a_file_is_read_anew_by_every_study_and_where_the_caller_is(tmp_path, monkeypatch):
     """The pool of workers outlives a study, and they are in a directory of their own."""
-    settings = {"depths": 2, "gates": "plain", "seeds": 0, "steps": 2, "learning_rates": 0.1, "width": 4, "workers": 2}
+    settings = {"depths": 2, "gates": "plain", "seeds": 0, "steps": 2, "learning_rates": 0.1, "width": 4, "workers": 1}
     found = []
     for folder, rows in (("a", PEOPLE), ("b", PEOPLE[:50]), ("b", PEOPLE[:40])):
         (tmp_path / folder).mkdir(exist_ok=True)
