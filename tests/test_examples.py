@@ -77,8 +77,9 @@ def test_a_table_by_one_command_and_the_same_from_python(tmp_path):
     assert "error" not in told
     assert len(re.findall(r"^(plain|residual|highway) at depth \d+: a validation RMSE of \d+\.\d$", told, re.M)) == 3
     study = sw.Study(tmp_path / "studies/diabetes")
-    # The command and Python asked for the same trainings: the second time all of them were there.
-    assert len(list(study.runs())) == len(study.info()["cells"]) == 3 * 2 * 3
+    # The command and Python asked for the same trainings: the second time all of them were there. (Some rates more than
+    # the three that are named are tried, where the best is the lowest or the highest.)
+    assert len(list(study.runs())) == len(study.info()["cells"]) >= 3 * 2 * 3
     page = (study.path / "report.html").read_text()
     assert "How deep can mlp networks go on diabetes.csv" in page
     assert "Training RMSE" in page

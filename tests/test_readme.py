@@ -30,7 +30,7 @@ TORCHRUN = [line for line in COMMANDS if line.startswith("torchrun")]
 # The first command of each kind has a process of its own; the others would only import torch again.
 FIRST = {line.split()[1]: line for line in reversed(SKIPWAY)}
 # Shortens a documented study; all its other flags stay as they are.
-SHORT = "--steps 5 --learning-rates 0.1 --seeds 0"
+SHORT = "--steps 5 --learning-rates 0.1 --seeds 0 --search grid"
 # One pool of one worker for all commands of this process.
 ALONE = "--workers 1"
 
