@@ -421,6 +421,7 @@ def test_settings_that_do_not_go_with_the_data_are_refused(y, settings, message)
 def study(tmp_path_factory):
     out = tmp_path_factory.mktemp("studies") / "diabetes"
     settings = {"net": "dense", "depths": [2, 4], "gates": ["plain", "residual"], "learning_rates": [0.03, 0.1]}
+    settings["search"] = "grid"
     recipe = sw.Recipe(steps=30)
     return lambda: sw.study(data=DIABETES, seeds=[0], recipe=recipe, out=out, workers=1, **settings)
 

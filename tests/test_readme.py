@@ -83,6 +83,7 @@ def test_command(command, folder, request, monkeypatch, capsys):
             command = command.replace("--depths 4 16 64", "--depths 2 4")
         if "--epochs" in command:
             command = command.replace("--epochs 1", "").replace("--depths 10 50", "--depths 3 10")
+        command = command.replace("--budget 10m", "--budget 10s")
         if "--ray" in command:
             command = f"{command} --depths 3 10"
         elif not apart:

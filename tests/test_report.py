@@ -227,7 +227,7 @@ def test_page_draws_every_chart_offline_and_without_complaint(browser, files):
     page = opened(browser, files[0])
     assert page.complaints == []
     assert page.requests == [files[0].as_uri()]
-    assert page.locator(".chart .marks").count() == len(files) - 1 == 8
+    assert page.locator(".chart .marks").count() == len(files) - 1 == 9
     # One line a gate in the first chart; the diverged row is a cross, not a point.
     assert page.locator("#loss-by-depth .mark-line path").count() == 3
     assert page.locator("#gradient-by-layer").get_by_text("plain, before training").count() == 1
@@ -261,7 +261,7 @@ def test_page_fits_a_phone_and_turns_with_it(browser, files):
     page.wait_for_function("document.body.dataset.drawn > 800")
     assert page.evaluate(fits)
     assert len(set(page.evaluate(panels))) == 1, "three panels side by side"
-    assert page.locator(".chart .marks").count() == 8
+    assert page.locator(".chart .marks").count() == 9
     page.close()
 
 
@@ -318,7 +318,7 @@ def test_page_escapes_what_users_name(browser, tmp_path):
 def test_pictures_lie_beside_the_page(files, study):
     from PIL import Image
 
-    assert [path.parent for path in files] == [study.path] * 9
+    assert [path.parent for path in files] == [study.path] * 10
     for path in files[1:]:
         with Image.open(path) as picture:
             assert picture.format == "PNG"

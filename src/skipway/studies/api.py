@@ -15,7 +15,7 @@ from skipway.data.load import settings_of
 from skipway.nets.factory import use
 from skipway.rundir.study import Study
 from skipway.runs.plan import load_data, with_batch_that_fits
-from skipway.studies.config import AUTO, StudyConfig
+from skipway.studies.config import StudyConfig
 from skipway.studies.defaults import default_config
 from skipway.studies.grid import checked
 from skipway.studies.runner import run_study
@@ -109,7 +109,7 @@ def study(
         **settings_of(data, task=own_task, image_size=image_size, validation=validation, split_seed=split_seed),
         net=named,
         gates=_several(gates),
-        depths=default.depths if depths is None else AUTO if depths == AUTO else _several(depths),
+        depths=default.depths if depths is None else depths if isinstance(depths, str) else _several(depths),
         seeds=_several(seeds),
         search=search,
         width=width,

@@ -126,9 +126,9 @@ def metric(summary: Summary) -> Chart | None:
 def rates(summary: Summary) -> Chart | None:
     """The rate that trains best against depth; none of one depth, or where one rate was tried."""
     chosen = [group.training for group in summary.groups if group.training]
-    if len(summary.depths) < 2 or not any(rate.edge != "only" for rate in chosen):
-        return None
     tried = sorted({row["learning_rate"] for row in summary.sweep})
+    if len(summary.depths) < 2 or len(tried) < 2 or not chosen:
+        return None
 
     def y(field: str) -> alt.Y:
         scale = alt.Scale(type="log", domain=[tried[0] / 1.4, tried[-1] * 1.4], nice=False)
