@@ -383,27 +383,6 @@ def test_nets_that_hold_only_from_some_depth_on_are_searched_all_the_same():
     assert next_depth({2: False, 4: True, 8: False}, lambda depth: depth) == 6
 
 
-class Halting(sw.Family, name="halting"):
-    """Plain nets of more than five blocks answer the same whatever they see; no net has more than 12."""
-
-    study_depths = (2, 4)
-
-    @staticmethod
-    def check_depth(depth: int) -> None:
-        if not 1 <= depth <= 12:
-            raise ValueError(f"depth must be from 1 to 12; it is {depth}.")
-
-    @staticmethod
-    def make(*, gate: str, depth: int, in_features: int, num_classes: int, width: int = 32) -> sw.SkipNet:
-        bodies = [nn.Sequential(nn.Linear(width, width), nn.Tanh()) for _ in range(depth)]
-        for body in bodies:
-            nn.init.xavier_normal_(body[0].weight)
-        head = nn.Linear(width, num_classes)
-        end = Nothing() if gate.startswith("plain") and depth > 5 else nn.Identity()
-        stem = nn.Sequential(nn.Flatten(), nn.Linear(in_features, width))
-        return sw.SkipNet(stem, sw.skip_row(gate, bodies), nn.Sequential(end, head))
-
-
 class Nothing(nn.Module):
     def forward(self, x):
         return 0 * x
@@ -411,6 +390,26 @@ class Nothing(nn.Module):
 
 @pytest.fixture(scope="module")
 def reached(tmp_path_factory) -> Study:
+    class Halting(sw.Family, name="halting"):
+        """Plain nets of more than five blocks answer the same whatever they see; no net has more than 12."""
+
+        study_depths = (2, 4)
+
+        @staticmethod
+        def check_depth(depth: int) -> None:
+            if not 1 <= depth <= 12:
+                raise ValueError(f"depth must be from 1 to 12; it is {depth}.")
+
+        @staticmethod
+        def make(*, gate: str, depth: int, in_features: int, num_classes: int, width: int = 32) -> sw.SkipNet:
+            bodies = [nn.Sequential(nn.Linear(width, width), nn.Tanh()) for _ in range(depth)]
+            for body in bodies:
+                nn.init.xavier_normal_(body[0].weight)
+            head = nn.Linear(width, num_classes)
+            end = Nothing() if gate.startswith("plain") and depth > 5 else nn.Identity()
+            stem = nn.Sequential(nn.Flatten(), nn.Linear(in_features, width))
+            return sw.SkipNet(stem, sw.skip_row(gate, bodies), nn.Sequential(end, head))
+
     config = replace(
         CONFIG,
         net="halting",

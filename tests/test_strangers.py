@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,7 +130,8 @@ def test_a_training_on_a_hostile_folder_is_told(tmp_path, capsys):
 
 def test_a_live_table_steers_nothing():
     state = StudyState()
-    state._pairs = {(HOSTILE, 5): _Pair(cells=1, finished=1, best=0.5, best_rate=0.1)}
+    rounds = SimpleNamespace(pair=SimpleNamespace(gate=HOSTILE, depth=5, cost=1.0), ids={}, expected=1, ended=True)
+    state._known = {(HOSTILE, 5): _Pair(rounds, finished=1, best=0.5, best_rate=0.1)}
     console = Console(file=io.StringIO(), width=200)
     console.print(state.view())
     shown = console.file.getvalue()
