@@ -7,7 +7,7 @@ PIP_FLAGS = --quiet --no-compile -c constraints.txt
 
 .PHONY: demo test check bench clean
 
-demo: .venv/installed  ## Train 315 nets on scikit-learn's digits; print table and verdict; write the report.
+demo: .venv/installed  ## Train some 160 nets on scikit-learn's digits; print table and verdict; write the report.
 	.venv/bin/skipway study --out $(DEMO_OUT)
 
 test: .venv-test/installed  ## Run the tests, a file at a time in each of so many processes.
