@@ -433,8 +433,13 @@ def test_a_study_finds_the_depth_at_which_nets_stop(reached):
     assert reach_of(found, "plain") == (5, 6)
     assert reach_of(found, "residual") == (8, None)
     answer = verdict(found.summary).answers[0]
-    assert "plain nets train as well as shallower ones to depth 5, and no longer at depth 6" in answer.lower()
-    assert "residual nets train as well as shallower ones to depth 8, the deepest that such nets can be" in answer
+    assert (
+        "plain nets were seen to train as well as shallower ones to depth 5, and no longer at depth 6" in answer.lower()
+    )
+    assert (
+        "residual nets were seen to train as well as shallower ones to depth 8, the deepest that such nets can be"
+        in answer
+    )
     (row,) = [row for row in rows(found.summary) if row["stops"] is not None]
     assert (row["gate"], row["depth"], row["stops"]) == ("plain", 5, 6)
 

@@ -227,9 +227,10 @@ def test_how_deep_nets_go_is_the_first_answer():
     ends = {"plain": "found", "residual": "budget", "highway": "limit"}
     found = descended({"plain": 24, "residual": None, "highway": None}, ends)
     assert verdict(found).answers[0] == (
-        "How deep do they go? Plain nets train as well as shallower ones to depth 16, and no longer at depth 24; "
-        "residual nets train as well as shallower ones to depth 32, the deepest that the budget allowed; highway nets "
-        "train as well as shallower ones to depth 32, the deepest that such nets can be."
+        "How deep do they go? Plain nets were seen to train as well as shallower ones to depth 16, and no longer at "
+        "depth 24; residual nets were seen to train as well as shallower ones to depth 32, the deepest that the budget "
+        "allowed; highway nets were seen to train as well as shallower ones to depth 32, the deepest that such nets "
+        "can be."
     )
     assert reach_of(Findings(found), "plain") == (16, 24)
     named = replace(found, info={**found.info, "config": {"depths": [2, 4, 8]}})
@@ -238,7 +239,7 @@ def test_how_deep_nets_go_is_the_first_answer():
 
 def test_where_nets_stop_is_no_claim_that_the_seeds_do_not_carry():
     found = descended({"plain": 24}, {"plain": "found"}, n=1)
-    assert "at depth 24 they were seen to train worse, which so few seeds do not show" in verdict(found).answers[0]
+    assert "to depth 16, and worse at depth 24, which so few seeds do not show" in verdict(found).answers[0]
 
 
 def test_nets_that_train_nowhere_are_told_so():

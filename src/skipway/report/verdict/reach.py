@@ -57,11 +57,11 @@ def _told(found: Findings, gate: str) -> str:
         return f"train at none of the depths tried, {min(known)} to {max(known)}"
     if stops is None:
         why = _ENDS[found.summary.info.get("choices", {}).get("depths", {}).get(gate, "found")]
-        return f"train as well as shallower ones to depth {holds}, {why}"
+        return f"were seen to train as well as shallower ones to depth {holds}, {why}"
     if found.harder(gate) != "unknown":
-        return f"train as well as shallower ones to depth {holds}, and no longer at depth {stops}"
+        return f"were seen to train as well as shallower ones to depth {holds}, and no longer at depth {stops}"
     return (
-        f"train as well as shallower ones to depth {holds}; at depth {stops} they were seen to train worse, which so "
+        f"were seen to train as well as shallower ones to depth {holds}, and worse at depth {stops}, which so "
         "few seeds do not show to be more than chance"
     )
 
