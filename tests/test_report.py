@@ -80,7 +80,7 @@ def test_summary_of_a_diverged_and_an_unfinished_row(tmp_path):
     )  # fmt: skip
     states = {(group.gate, group.depth): group for group in summarise(study).groups}
     assert states["plain", 5].state == "done"
-    assert states["plain", 20].note == "diverged at every learning rate: the loss was not finite at step 37"
+    assert states["plain", 20].note == "diverged at every learning rate tried: the loss was not finite at step 37"
     assert states["highway", 20].note == "not finished: 2 of 3 trainings in"
     assert states["residual", 20].note == "not finished: 2 of 3 trainings in, 1 failed: RuntimeError: out of memory"
     assert verdict(summarise(study)).answers[0].startswith("This study is not finished: 16 of 18 trainings are in")
@@ -93,7 +93,7 @@ def test_a_row_whose_every_rate_lost_a_seed_has_no_result(tmp_path):
     study.write({**study.info(), "chosen": []})
     (group,) = summarise(study).groups
     assert group.state == "diverged"
-    assert group.note.startswith("diverged at every learning rate (2 of 6 trainings)")
+    assert group.note.startswith("diverged at every learning rate tried (2 of 6 trainings)")
 
 
 def test_runs_that_the_study_no_longer_asks_for_are_left_out(tmp_path):
@@ -133,7 +133,7 @@ def test_table_in_80_characters(study):
     assert "…" not in text
     assert "highway: " in text
     assert "bias=-4 " in text
-    assert "plain at depth 50: diverged at every learning rate" in text.replace("\n", " ")
+    assert "plain at depth 50: diverged at every learning rate tried" in text.replace("\n", " ")
 
 
 def test_markdown_has_a_line_a_row(study):

@@ -47,6 +47,7 @@ RATES = (0.03, 0.1, 0.3, 1.0)
         ((0.1, 0.2, 0.4), [0.8, 1.6, 3.2, 6.4], [0.05, 0.025, 0.0125, 0.00625]),
         ((0.1, 1.0), [10.0, 100.0, 1000.0, 10000.0], [0.01, 0.001, 0.0001, 0.00001]),
         ((0.03, 0.1), [0.3, 1.0, 3.0, 10.0], [0.009, 0.0027, 0.00081, 0.000243]),
+        ((1e-3, 1.0), [10.0, 100.0, 1000.0, 10000.0], [1e-4, 1e-5, 1e-6, 1e-7]),  # no step is longer than a decade
         ((1.0, 0.3, 0.1), [3.0, 10.0, 30.0, 100.0], [0.03, 0.01, 0.003, 0.001]),  # in any order
     ],
 )
@@ -57,6 +58,11 @@ def test_rates_go_on_by_the_grids_own_factor(asked, above, below):
             tried += fresh
         assert sorted(tried[len(asked) :]) == sorted(expected)
         assert len(expected) == MOST
+
+
+def test_no_rate_is_tried_that_is_none():
+    assert more([5e-324, 1.0], [5e-324, 1.0], [5e-324]) == [], "0 is no rate"
+    assert more([1.0, 1e308], [1.0, 1e308], [1e308]) == [], "nor is infinity"
 
 
 def test_nothing_is_tried_beyond_a_bracket_or_beside_a_single_rate():

@@ -531,9 +531,9 @@ def test_divergence_at_every_rate_is_told_with_its_reason():
     found = summary(
         group("plain", 5, 0.01), diverged("plain", 50), group("residual", 5, 0.01), group("residual", 50, 0.01)
     )
-    text = sentence(found, "diverged at every learning rate")
+    text = sentence(found, "diverged at every learning rate tried")
     assert text == (
-        "Training diverged at every learning rate with plain at depth 50 (the loss was not finite at step 37)."
+        "Training diverged at every learning rate tried with plain at depth 50 (the loss was not finite at step 37)."
     )
     assert nothing_like(found, "overfitting")
 
@@ -613,8 +613,8 @@ def test_gradient_of_plain_against_residual(ratios, words):
 def test_of_several_reasons_one_is_an_example():
     reasons = ("the loss was not finite at step 37", "the loss was not finite at step 40")
     net = replace(diverged("plain", 50), reasons=reasons)
-    assert net.note == "diverged at every learning rate; for example: the loss was not finite at step 37"
-    assert diverged("plain", 50).note == "diverged at every learning rate: the loss was not finite at step 37"
+    assert net.note == "diverged at every learning rate tried; for example: the loss was not finite at step 37"
+    assert diverged("plain", 50).note == "diverged at every learning rate tried: the loss was not finite at step 37"
     found = summary(group("plain", 5, 0.01), net)
     assert "plain at depth 50 (for example: the loss was" in sentence(found, "diverged at every")
 

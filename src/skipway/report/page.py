@@ -147,7 +147,7 @@ def _table(summary: Summary) -> str:
 
 def _caption(summary: Summary) -> str:
     if summary.seeds < 2:
-        return "One seed, at the best learning rates"
+        return "One seed, at the best learning rates" if summary.seeds else "No results"
     return "Means over seeds at the best learning rates, with ± one standard deviation"
 
 

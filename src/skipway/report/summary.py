@@ -120,7 +120,7 @@ class Group:
         why = f"; {self.reason}" if len(self.reasons) > 1 else f": {self.reason}" if self.reasons else ""
         if self.state == "diverged":
             some = "" if self.diverged == self.cells else f" ({self.diverged} of {self.cells} trainings)"
-            return f"diverged at every learning rate{some}{why}"
+            return f"diverged at every learning rate tried{some}{why}"
         if self.state == "unfinished":
             if self.finished == self.cells:
                 return "all trainings are in, but the study ended before choosing a learning rate: start it again"

@@ -163,8 +163,10 @@ def table(summary: Summary) -> Table:
 
 def _reading(summary: Summary) -> str:
     metric = summary.metric
-    several = f"Means of {counted(summary.seeds, 'seed')}, ± one standard deviation"
-    return _READING.format(seeds=several if summary.seeds > 1 else "A single seed", best=metric.best, word=metric.word)
+    seeds = "A single seed" if summary.seeds else "No results"
+    if summary.seeds > 1:
+        seeds = f"Means of {counted(summary.seeds, 'seed')}, ± one standard deviation"
+    return _READING.format(seeds=seeds, best=metric.best, word=metric.word)
 
 
 def _narrow(column: Column, text: str) -> str:

@@ -88,7 +88,10 @@ class AutoDepths(Depths):
         if smallest is None:
             raise ValueError(f"net {self.nets.spec}: no depth was found that is valid; name some with --depths.")
         for gate in self.config.gates:
-            yield self.maker.make(gate, smallest)
+            pair = self.maker.make(gate, smallest)
+            if (second := self._valid(2 * smallest)) is not None:
+                self.maker.make(gate, second)  # nets that do not heed depth are refused before anything is trained
+            yield pair
 
     def after(self, ended: Rounds, pairs: Sequence[Rounds]) -> Iterator[Pair]:
         gate = ended.pair.gate

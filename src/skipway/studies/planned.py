@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from skipway.data.dataset import Data
-from skipway.nets.factory import FUNCTIONS, OWN
+from skipway.nets.factory import FUNCTIONS, OWN, factory
 from skipway.rundir.files import refuse_links
 from skipway.rundir.integrity import read_study
 from skipway.rundir.layout import STUDY, Json
@@ -138,6 +138,10 @@ def plan_study(
                 " and ".join(filter(None, (", ".join(asked[:-1]), asked[-1]))),
                 "was" if len(asked) == 1 else "were",
             ),
+        )
+    if config.depths == AUTO and not factory(config.net).takes_depth:
+        raise ValueError(
+            f"net {config.net} takes no depth, so --depths auto has nothing to search: let it take `depth`."
         )
     study = Study(Path(out) if out is not None else default_out(config))
     refuse_links(study.path)

@@ -27,7 +27,7 @@ def check_depth_counts(spec: str, depth: int, net: nn.Module, met: dict[Shapes, 
         ValueError: if they do not.
     """
     own = tuple((name, tuple(p.shape)) for name, p in net.named_parameters())
-    if own in met:
+    if met.get(own, depth) != depth:
         raise ValueError(
             f"net {spec}: its nets of depth {met[own]} and {depth} have the same parameters. What makes them must heed "
             f"`depth`: a study is of nets that differ in depth.{_unregistered(net)}"

@@ -87,10 +87,16 @@ def training_rates(summary: Summary) -> Chart | None:
         summary,
         "training",
         "How much does the learning rate matter to training?",
-        "Every net was trained at each of these learning rates; the large point is the rate that trains best, with the "
-        "lowest mean training loss and no seed diverged.",
+        f"{_tried(summary)}; the large point is the rate that trains best, with the lowest mean training loss and no "
+        "seed diverged.",
         "the lowest loss",
     )
+
+
+def _tried(summary: Summary) -> str:
+    if summary.search:
+        return "Every net was trained at several learning rates, more where the best was the lowest or the highest"
+    return "Every net was trained at each of these learning rates"
 
 
 def validation_rates(summary: Summary) -> Chart | None:

@@ -170,7 +170,7 @@ def _failing(found: Findings, gates: list[str]) -> list[str]:
     if "at chance" in told:
         parts.append(f"Hardly better than guessing is every seed of {listed(told['at chance'])}.")
     if "diverged" in told:
-        parts.append(f"Training diverged at every learning rate with {listed(told['diverged'])}.")
+        parts.append(f"Training diverged at every learning rate tried with {listed(told['diverged'])}.")
     return [" ".join(parts)] if parts else []
 
 

@@ -54,7 +54,11 @@ def _told(found: Findings, gate: str) -> str:
         return "are not in yet"
     holds, stops = reach_of(found, gate)
     if holds is None:
+        if len(known) == 1:
+            return f"do not train at depth {max(known)}, the only one tried"
         return f"train at none of the depths tried, {min(known)} to {max(known)}"
+    if stops is None and len(known) == 1:
+        return f"were tried at depth {holds} alone, and train there"
     if stops is None:
         why = _ENDS[found.summary.info.get("choices", {}).get("depths", {}).get(gate, "found")]
         return f"were seen to train as well as shallower ones to depth {holds}, {why}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 MOST = 4
 """Rates beyond either end of those that were asked for."""
+FARTHEST = 10.0
+"""No step is larger than this factor, however far apart the named rates are."""
 _DIGITS = 12
 
 
@@ -23,10 +26,10 @@ def more(tried: Iterable[float], asked: Iterable[float], leaders: Iterable[float
     found = []
     below, above = sum(rate < named[0] for rate in rates), sum(rate > named[-1] for rate in rates)
     if below < MOST and (not first or rates[0] in first):
-        found.append(_after(rates[::-1]))
+        found.append(max(_after(rates[::-1]), float(f"{rates[0] / FARTHEST:.{_DIGITS}g}")))
     if above < MOST and rates[-1] in first:
-        found.append(_after(rates))
-    return found
+        found.append(min(_after(rates), float(f"{FARTHEST * rates[-1]:.{_DIGITS}g}")))
+    return [rate for rate in found if 0 < rate < math.inf and rate not in rates]
 
 
 def _after(rates: Sequence[float]) -> float:
