@@ -502,7 +502,8 @@ def test_a_dry_run_tells_the_work_and_writes_nothing(raced, tmp_path, capsys):
     before = files(raced)
     assert main([*asked, str(raced.path)]) == 0
     number = len(raced.info()["cells"])
-    assert capsys.readouterr().out.splitlines()[1] == f"About {number} trainings, {number} of them on disk."
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == [f"About {number} trainings, {number} of them on disk.", "Nothing is left to be trained."]
     assert files(raced) == before
 
 

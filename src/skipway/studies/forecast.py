@@ -57,14 +57,14 @@ def forecast(planned: PlannedStudy) -> Forecast:
     """
     pairs = planned.pairs
     finished = sum(_replayed(rounds, planned) for rounds in pairs)
-    by_cost = sorted(pairs, key=lambda rounds: rounds.pair.cost)
+    by_cost = sorted((rounds for rounds in pairs if not rounds.ended), key=lambda rounds: rounds.pair.cost)
     timed = [by_cost[0], by_cost[-1]] if len(by_cost) > 1 else by_cost
     paces = [_pace(planned, rounds) for rounds in timed]
     steps = planned.plan.config.recipe.total_steps(len(planned.plan.data.train))
-    left = [(max(0, rounds.expected - rounds.inside), rounds.pair) for rounds in pairs]
+    left = [(max(0, rounds.expected - rounds.inside), rounds.pair) for rounds in by_cost]
     work = sum(number * _seconds(paces, pair.cost, steps) for number, pair in left)
     # Of the dearest pair, one round waits for the other.
-    longest = max(number * _seconds(paces, pair.cost, steps) for number, pair in left)
+    longest = max((number * _seconds(paces, pair.cost, steps) for number, pair in left), default=0.0)
     busy = any(number for number, _ in left)
     return Forecast(
         trainings=sum(rounds.expected for rounds in pairs),
@@ -87,7 +87,9 @@ def told(planned: PlannedStudy, found: Forecast) -> list[str]:
     return [
         f"Gates {_listed(config.gates)}; {depths}; seeds {_listed(config.seeds)}; search: {config.search}.",
         f"About {found.trainings} trainings{at_least}{done}.",
-        f"About {_clock(found.seconds)} on {found.workers} worker{'s' * (found.workers > 1)}, by a few steps of {by}.",
+        f"About {_clock(found.seconds)} on {found.workers} worker{'s' * (found.workers > 1)}, by a few steps of {by}."
+        if found.timed
+        else "Nothing is left to be trained.",
         f"About {found.memory / 2**30:.1f} GiB of memory for each worker, and {found.disk / 2**20:,.0f} MiB on disk in "
         f"{planned.study.path}.",
     ]
