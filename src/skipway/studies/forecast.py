@@ -109,6 +109,7 @@ def _replayed(rounds: Rounds, planned: PlannedStudy) -> int:
 def _pace(planned: PlannedStudy, rounds: Rounds) -> _Pace:
     """How fast a pair's first round is trained, a training's share of it."""
     stack = rounds.pair.stacks(planned.plan, list(rounds.ids)[: rounds.pair.way.replicas])[0]
+    _timed(planned, stack, 1)  # the first training of a process loads what torch loads late
     short, long = (_timed(planned, stack, steps) for steps in _STEPS)
     step = max(0.0, long - short) / (_STEPS[1] - _STEPS[0])
     return _Pace(rounds.pair.cost, max(0.0, short - _STEPS[0] * step), step)
