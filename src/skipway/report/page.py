@@ -106,12 +106,15 @@ def _nets(spec: str) -> str:
 def _facts(summary: Summary) -> str:
     config, info = summary.info.get("config", {}), summary.info
     rates = config.get("learning_rates") or config.get("recipe", {}).get("learning_rates") or ()
-    sides = [counted(len(summary.gates), "gate"), counted(len(summary.depths), "depth")]
+    sides = [counted(len(summary.gates), "gate")]
+    if config.get("depths") != "auto":  # where they were searched, each gate has its own
+        sides.append(counted(len(summary.depths), "depth"))
     searched = summary.search and len(rates) > 1
     if rates and not searched:
         sides.append(counted(len(rates), "learning rate"))
     sides += [counted(len(config["seeds"]), "seed")] if config.get("seeds") else []
-    how = f", learning rates searched from {counted(len(rates), 'rate')} on" if searched else ""
+    how = ", depths searched" if config.get("depths") == "auto" else ""
+    how += f", learning rates searched from {counted(len(rates), 'rate')} on" if searched else ""
     done = "" if summary.finished == summary.cells else f"{summary.finished:,} of "
     seconds = info.get("seconds")
     took = f", in {seconds:,.0f} s" if seconds else ""
