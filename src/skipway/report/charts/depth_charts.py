@@ -152,7 +152,7 @@ def rates(summary: Summary) -> Chart | None:
         "rate-by-depth",
         "Does the best learning rate move with depth?",
         "Each point is one gate at one depth: the rate with the lowest mean training loss. The bar behind it goes from "
-        "the next lower rate that was tried to the next higher one: the best one lies somewhere between. Where a line "
+        "the next lower rate that was tried to the next higher one: no other was tried between them. Where a line "
         "leaves the bars, a rate that was found on a shallow net would not do for a deep one.",
         "",
         spec(
