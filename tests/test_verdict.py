@@ -259,6 +259,12 @@ def test_a_deeper_net_holds_only_near_the_best_shallower_one():
     assert Findings(summary(*nets[:-1], near)).holds("plain")[16], "some rate that was tried fits"
 
 
+def test_a_depth_that_fails_below_one_that_trains_is_not_where_nets_stop():
+    ends = {4: (0.01, 0.01), 8: (0.4, 0.18), 16: (0.01, 0.01)}
+    nets = [group("plain", depth, loss, fitted=error) for depth, (loss, error) in ends.items()]
+    assert reach_of(Findings(summary(*nets)), "plain") == (16, None)
+
+
 def rate(best: float, low: float, high: float) -> Choice:
     return Choice(best, "", low, high)
 
